@@ -1,0 +1,146 @@
+"""The command line: errors in one sentence with exit code 2, flags from settings, no slow start."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from pydantic import Field
+
+import tomopipe
+from tomopipe.cli.main import VERBS, main
+from tomopipe.cli.settings import add_settings, read_settings
+from tomopipe.config.base import Section
+from tomopipe.errors import ConfigError
+
+HEAVY = ("torch", "pandas", "numpy", "scipy", "sklearn", "umap", "matplotlib", "snakemake")
+
+
+class Example(Section):
+    """Settings with every kind of field."""
+
+    count: int = Field(3, ge=1, description="a number (particles)")
+    rate: float = Field(0.5, description="100 % of a number")
+    fast: bool = Field(True, description="a switch")
+    kind: Literal["none", "all"] = Field("all", description="a choice")
+    limit: float | None = Field(None, description="a number or nothing")
+    auto: bool | Literal["auto"] = Field("auto", description="a switch or auto")
+    names: tuple[str, ...] = Field((), description="a list")
+
+
+def settings(*words: str) -> Example:
+    parser = argparse.ArgumentParser()
+    add_settings(parser, Example)
+    return read_settings(parser.parse_args(words), Example)
+
+
+def test_flags_come_from_the_fields() -> None:
+    assert settings() == Example()
+    given = settings("--count", "7", "--rate", "1e-3", "--no-fast", "--kind", "none")
+    assert given == Example(count=7, rate=1e-3, fast=False, kind="none")
+    assert settings("--limit", "2").limit == 2
+    assert settings("--limit", "null").limit is None
+    assert settings("--auto", "true").auto is True
+    assert settings("--names", '["a", "b"]').names == ("a", "b")
+
+
+def test_a_flag_wins_over_the_json() -> None:
+    assert settings("--settings", '{"count": 5, "rate": 2}', "--count", "6") == Example(
+        count=6, rate=2
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--count", "0"), "count: should be greater than or equal to 1, but is '0'"),
+        (("--count", "many"), "count: "),
+        (("--settings", '{"cuont": 1}'), "cuont: unknown setting; did you mean 'count'?"),
+        (("--settings", "{"), "--settings: is not valid JSON"),
+        (("--settings", "[1]"), "--settings: must be a JSON object"),
+        (("--names", "[a"), "--names: '[a' is not valid JSON"),
+    ],
+)
+def test_wrong_settings_are_one_sentence(words: tuple[str, ...], sentence: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        settings(*words)
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_error_is_one_sentence_and_exit_code_2(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    code = main(["prepare", str(tmp_path / "nothing"), "--out", str(tmp_path / "store")])
+    said = capsys.readouterr()
+    assert code == 2
+    assert said.err.startswith("tomopipe: ")
+    assert said.err.count("\n") == 1
+    assert "nothing" in said.err
+    assert not (tmp_path / "store").exists()
+
+
+def test_an_unknown_verb_gets_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["trian"]) == 2
+    assert "no verb 'trian': did you mean 'train'?" in capsys.readouterr().err
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out.strip() == f"tomopipe {tomopipe.__version__}"
+
+
+def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    text = capsys.readouterr().out
+    assert all(f"  {verb} " in text for verb in VERBS)
+
+
+def test_every_verb_has_help_without_heavy_imports() -> None:
+    script = (
+        "import json, sys\n"
+        "from tomopipe.cli.main import VERBS, _load, _parser\n"
+        "for verb in VERBS: _parser(verb, _load(verb)).format_help()\n"
+        "print(json.dumps(sorted(sys.modules)))\n"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    loaded = {name.split(".")[0] for name in json.loads(result.stdout)}
+    assert not loaded.intersection(HEAVY)
+
+
+def test_help_of_a_verb_is_quick() -> None:
+    def used() -> float:
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return usage.ru_utime + usage.ru_stime
+
+    before = used()  # processor time: other work on the machine must not fail the test
+    command = [sys.executable, "-m", "tomopipe", "train", "--help"]
+    subprocess.run(command, check=True, capture_output=True)
+    assert used() - before < 0.5
+
+
+def test_threads_are_told_before_anything_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    main(["prepare", "nothing", "--out", "nowhere", "--threads", "3"])
+    assert os.environ["OMP_NUM_THREADS"] == "3"
+    for name in ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "NUMBA"):
+        monkeypatch.delenv(f"{name}_NUM_THREADS", raising=False)
+
+
+def test_config_check_says_what_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    shipped = Path(__file__).parents[2] / "config" / "config.yaml"
+    assert main(["config", "check", str(shipped)]) == 0
+    assert "pilot -> clean (data set demo): consensus, linear, heterogeneous" in (
+        capsys.readouterr().out
+    )

@@ -1,0 +1,127 @@
+"""The tree of branches: what is refused, in which words, and what is ready."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tomopipe.config import Config, parse_config, read_config
+from tomopipe.errors import ConfigError
+
+
+def raw(**branches: Any) -> dict[str, Any]:
+    return {"results": "out", "datasets": {"sim": {"simulate": {}}}, "branches": branches}
+
+
+ROOT = {"dataset": "sim", "consensus": {}, "linear": {}, "analysis": {}, "junk": {}}
+MORE: dict[str, Any] = {"consensus": {}, "junk": {}}
+
+
+def child(parent: str, **more: Any) -> dict[str, Any]:
+    return {"parent": parent, "select": {"junk": "auto"}, "linear": {}, "analysis": {}} | more
+
+
+def config(**branches: Any) -> Config:
+    return parse_config(raw(**branches))
+
+
+@pytest.mark.parametrize(
+    ("branches", "sentence"),
+    [
+        ({"a": {"linear": {}}}, "a branch without a parent needs a dataset"),
+        ({"a": ROOT | {"dataset": "smi"}}, "unknown dataset 'smi': known are sim"),
+        ({"a": ROOT, "b": child("c")}, "branch 'b' has unknown parent 'c': known are a, b"),
+        ({"a": child("b"), "b": child("a")}, "branch 'a' descends from itself"),
+        ({"a": child("a")}, "branch 'a' descends from itself"),
+        ({"a": ROOT | {"select": {"largest": 1}}}, "branches.a: select needs a parent"),
+        ({"a": ROOT, "b": {"parent": "a"}}, "branches.b: parent needs select"),
+        ({"a": {"dataset": "sim", "analysis": {}}}, "analysis needs linear or heterogeneous"),
+        ({"a": {"dataset": "sim", "linear": {}, "junk": {}}}, "junk needs consensus"),
+        ({"a": {"dataset": "sim", "convergence": {}}}, "convergence needs heterogeneous"),
+        ({"a": ROOT | {"linear": None}}, "linear is empty: write {} for its defaults"),
+        ({"a": ROOT | {"linear": {"component": 3}}}, "did you mean 'components'?"),
+        ({"a": ROOT | {"linear": {"components": 0}}}, "branches.a.linear.components: should be"),
+        (
+            {"a": {"dataset": "sim", "linear": {}}, "b": child("a")},
+            "branch 'b' selects by junk, which reads junk of its parent 'a'",
+        ),
+        (
+            {"a": {"dataset": "sim", "linear": {}}, "b": child("a", select={"largest": 1})},
+            "branch 'b' selects by largest, which reads analysis of its parent 'a'",
+        ),
+        ({"a/b": ROOT}, "branches.a/b: "),
+        ({}, "branches: "),
+    ],
+)
+def test_a_wrong_tree_is_refused_in_one_sentence(branches: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config(**branches)
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "dataset", [{}, {"particles": "a.star", "simulate": {}}], ids=["none", "both"]
+)
+def test_a_data_set_has_one_source(dataset: dict[str, Any]) -> None:
+    wrong = raw(a=ROOT) | {"datasets": {"sim": dataset}}
+    with pytest.raises(ConfigError, match="exactly one of particles"):
+        parse_config(wrong)
+
+
+def test_undecided_branches_wait_with_their_descendants() -> None:
+    largest = {"largest": 1}
+    tree = config(a=ROOT, b=child("a", select={}), c=child("b", select=largest), d=child("a"))
+    assert tree.ready == ("a", "d")
+    assert tree.waiting == {"b": "b", "c": "b"}
+
+
+def test_a_child_takes_the_data_set_of_its_parent_or_its_own() -> None:
+    content = raw(a=ROOT, b=child("a", **MORE), c=child("b", dataset="wide", **MORE), d=child("c"))
+    content["datasets"]["wide"] = {"particles": "wide.star"}
+    tree = parse_config(content)
+    assert [tree.dataset_of(name) for name in "abcd"] == ["sim", "sim", "wide", "wide"]
+
+
+def test_stages_follow_from_sections() -> None:
+    branch = config(a=ROOT | {"heterogeneous": {"epochs": 3}}).branches["a"]
+    assert branch.stages == (
+        "consensus",
+        "linear",
+        "heterogeneous",
+        "convergence",
+        "analysis",
+        "junk",
+        "export",
+    )
+    assert branch.model == "heterogeneous"
+    with pytest.raises(ConfigError, match="no section 'homogeneous'"):
+        branch.settings("homogeneous")
+
+
+def test_select_reads_what_its_kinds_need() -> None:
+    quality = {"quality": {"min_images": 5}}
+    tree = config(a=ROOT, b=child("a"), c=child("a", select=quality))
+    assert tree.select_reads("b") == {"junk": ("selection.yaml", "analysis/clusters.parquet")}
+    assert tree.select_reads("c") == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (None, "cannot be read"),
+        ("datasets: [", "is not valid YAML"),
+        ("- a\n", "must be a mapping"),
+        ("branchs: {}\n", "did you mean 'branches'?"),
+    ],
+)
+def test_an_unusable_file_is_named(text: str | None, sentence: str, tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        read_config(path)
+    assert str(path) in str(caught.value)
+    assert sentence in str(caught.value)

@@ -1,0 +1,146 @@
+"""STAR files come back as they were, value for value, and damaged ones are refused."""
+
+from __future__ import annotations
+
+import string
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tomopipe.errors import InputError
+from tomopipe.io.star import Block, quoted, read_star, write_star
+
+words = st.one_of(
+    st.text(string.ascii_letters + string.digits + "._-+@/[],#'\"", min_size=1, max_size=8),
+    st.sampled_from(
+        [
+            "000_000000",
+            "001",
+            "1.500",
+            "1e-05",
+            "0x1",
+            "-0.0",
+            "1_000",
+            "nan",
+            "inf",
+            "NA",
+            "null",
+            "None",
+            "True",
+            "",
+            "two words",
+            "#1",
+            "it's",
+            "a#b",
+            "[1,0,1]",
+        ]
+    ),
+).filter(lambda word: not ("'" in word and '"' in word) and not word.startswith(("data_", "_")))
+
+
+def round_trip(blocks):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.star"
+        write_star(path, blocks)
+        return read_star(path)
+
+
+@given(st.lists(st.lists(words, min_size=3, max_size=3), min_size=1, max_size=6))
+@settings(max_examples=60, deadline=None)
+def test_any_words_survive_or_are_refused(rows):
+    table = pd.DataFrame(rows, columns=["rlnA", "rlnB", "rlnC"]).astype("str")
+    try:
+        found = round_trip([Block("particles", table)])["particles"]
+    except InputError as error:
+        # starfile cannot hold some quotes; then the file is refused, never read wrongly
+        assert any("'" in word or '"' in word or "#" in word for row in rows for word in row), error
+        return
+    assert found.to_numpy().tolist() == rows
+
+
+@given(st.lists(words, min_size=1, max_size=5))
+@settings(max_examples=30, deadline=None)
+def test_single_values_survive(values):
+    table = pd.DataFrame({f"rln{k}": [v] for k, v in enumerate(values)}).astype("str")
+    try:
+        star = round_trip([Block("", table, loop=False), Block("x", table)])
+    except InputError:
+        assert any("'" in word or '"' in word or "#" in word for word in values)
+        return
+    assert star[""].iloc[0].tolist() == values and not star.blocks[""].loop
+
+
+def test_numbers_keep_their_digits(tmp_path):
+    path = tmp_path / "a.star"
+    path.write_text(
+        "\n# version 30001\n\ndata_optics\n\nloop_ \n_rlnOpticsGroup #1 \n_rlnVoltage #2 \n"
+        "           1   300.000000 \n \n\n# version 30001\n\ndata_particles\n\nloop_\n"
+        "_rlnGroupName\n"
+        "_rlnX #2 \n_rlnY\n000_000000 1.50 -0.0\n\n001 1e-5 <NA>\n"
+    )
+    star = read_star(path)
+    assert star["optics"].iloc[0].tolist() == ["1", "300.000000"]
+    assert star["particles"]["rlnGroupName"].tolist() == ["000_000000", "001"]
+    assert star["particles"]["rlnX"].tolist() == ["1.50", "1e-5"]
+    assert star.blocks["particles"].comments == ("# version 30001",)
+    assert star.find("rlnX", "rlnY") == "particles" and star.find("rlnZ") is None
+
+
+def test_a_file_that_changed_is_read_anew(tmp_path):
+    path = tmp_path / "a.star"
+    for value in ("1", "2"):
+        path.write_text(f"data_\nloop_\n_rlnA\n{value}\n")
+        assert read_star(path)[""]["rlnA"].tolist() == [value]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "no data_ block"),
+        ("hello\n", "line 1"),
+        ("data_a\nloop_\n_rlnA\n_rlnB\n1 2\n3\n", "block data_a row 2 has 1 values for 2 columns"),
+        ("data_a\nloop_\n_rlnA\n_rlnB\n1 2\n3 4 5\n", "row 2 has 3 values"),
+        ("data_a\nloop_\n_rlnA\n_rlnA\n1 2\n", "column rlnA twice"),
+        ("data_a\nloop_\n_rlnA\n1\ndata_a\nloop_\n_rlnB\n1\n", "two blocks"),
+        ("data_a\n_rlnA\n", "one value for rlnA"),
+        ("data_a\nloop_\n_rlnA\ndata_set/x.mrc\n", "data_set/x.mrc holds nothing"),
+        ("data_a\nloop_\n_rlnA\n_rlnB\ndata_set/x.mrc 2\n", "begins with data_"),
+        ("data_a\n_rlnA 1\nfoo bar\n", "label"),
+    ],
+)
+def test_damage_is_one_sentence(tmp_path, text, words):
+    path = tmp_path / "a.star"
+    path.write_text(text)
+    with pytest.raises(InputError) as caught:
+        read_star(path)
+    assert words in str(caught.value) and str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_and_binary_files(tmp_path):
+    with pytest.raises(InputError, match="does not exist"):
+        read_star(tmp_path / "no.star")
+    (tmp_path / "b.star").write_bytes(b"\xff\xfe\x00\x81" * 20)
+    with pytest.raises(InputError, match="not a text file"):
+        read_star(tmp_path / "b.star")
+
+
+def test_empty_table_is_kept(tmp_path):
+    path = tmp_path / "a.star"
+    path.write_text("data_a\nloop_\n_rlnA\n_rlnB\n\ndata_b\nloop_\n_rlnC\n1\n")
+    star = read_star(path)
+    assert list(star["a"].columns) == ["rlnA", "rlnB"] and not len(star["a"])
+
+
+def test_quotes():
+    assert [quoted(word) for word in ("a", "", "a b", 'a "b', "#a")] == [
+        "a",
+        '""',
+        '"a b"',
+        "'a \"b'",
+        '"#a"',
+    ]

@@ -1,0 +1,170 @@
+"""The page as text: everything there is said, nothing that is missing breaks it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tomopipe.errors import StateError
+from tomopipe.report.build import build_report
+from tomopipe.report.collect import collect, read_metrics
+
+
+@pytest.fixture(scope="module")
+def page(fake_results, tmp_path_factory) -> str:
+    config, results = fake_results
+    out = tmp_path_factory.mktemp("page") / "report.html"
+    build_report(config, results, out)
+    return out.read_text()
+
+
+def _embedded(page: str, name: str) -> object:
+    found = re.search(rf'<script type="application/json" id="{name}">(.*?)</script>', page, re.S)
+    assert found, name
+    return json.loads(found[1])
+
+
+def test_nothing_is_fetched(page):
+    attributes = re.findall(r'\s(?:src|href|srcset|action)="([^"]*)"', page)
+    assert {a.split(":")[0][:5] for a in attributes if not a.startswith("#")} <= {"data"}
+    assert "default-src 'none'" in page
+    assert not re.search(r"@import|url\(\s*['\"]?https?:", page)
+
+
+def test_titles_are_escaped(page):
+    assert "A faked run &lt;of&gt; blobs &amp; more" in page
+    assert "<of>" not in page
+
+
+def test_verdicts_are_said_in_words(page):
+    for words in (
+        "By the automatic rule, 42 particles (18 %; cluster 3) are junk.",
+        "converged at epoch 14",
+        "28.4 Å",
+        "waits for your decision",
+    ):
+        assert words in page
+
+
+def test_waiting_branches_say_for_what(page):
+    assert "branches.later.select" in page
+    assert "Waits for later, which is undecided." in page
+
+
+def test_latent_plot_holds_every_particle_with_its_own_uid(page, fake_results):
+    _, results = fake_results
+    latents = pd.read_parquet(results / "branches/clean/analysis/latents.parquet")
+    uids = _embedded(page, "uids-demo")
+    plot = _embedded(page, "latents-data-clean")
+    rows = np.frombuffer(base64.b64decode(plot["rows"]), "<u4")
+    assert [uids[i] for i in rows] == latents["uid"].tolist()
+    packed = plot["axes"]["z0"]
+    raw = np.frombuffer(base64.b64decode(packed["data"]), "<u2")
+    z = packed["low"] + raw * (packed["high"] - packed["low"]) / 65534
+    assert np.abs(z - latents["z0"]).max() < 1e-3
+    assert set(plot["colours"]) >= {"cluster", "decision", "state", "tomogram", "error"}
+
+
+def test_truth_is_shown_where_it_means_something(page):
+    recovery = page.split('id="recovery"')[1].split("</section>")[0]
+    assert "ARI 1.000 (clean)" in recovery
+    assert "(moving)" in recovery  # the motion, from the branch whose particles all move
+    moving = page.split('id="truth-moving"')[1].split("</section>")[0]
+    assert "ARI" not in moving  # one state only: its clusters are stages of the motion
+
+
+def test_empty_results_give_a_page(empty_results, tmp_path):
+    config, results = empty_results
+    build_report(config, results, tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text()
+    assert "Nothing has run yet." in text
+    assert "It has not been imported yet." in text
+
+
+STAGES = [
+    "datasets/demo/images.parquet", "datasets/demo/simulated", "datasets/demo/particles.parquet",
+    "recovery.json", "benchmarks", "branches/clean/consensus", "branches/clean/linear",
+    "branches/clean/heterogeneous", "branches/clean/convergence", "branches/clean/analysis",
+    "branches/clean/analysis/clusters.parquet", "branches/clean/analysis/latents.parquet",
+    "branches/clean/analysis/volumes", "branches/clean/selection.yaml",
+    "branches/clean/junk.parquet", "branches/clean/selected.parquet", "branches/pilot",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("missing", STAGES)
+def test_any_part_may_be_missing(missing, fake_results, tmp_path):
+    config, results = fake_results
+    shutil.copytree(results, tmp_path / "results")
+    path = tmp_path / "results" / missing
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    build_report(config, tmp_path / "results", tmp_path / "report.html")
+    assert "</html>" in (tmp_path / "report.html").read_text()
+
+
+def test_decisions_on_other_clusters_are_called_stale(fake_results, tmp_path):
+    config, results = fake_results
+    shutil.copytree(results, tmp_path / "results")
+    info = tmp_path / "results/branches/pilot/analysis/analysis.json"
+    info.write_text(json.dumps({**json.loads(info.read_text()), "fingerprint": "sha256:other"}))
+    build_report(config, tmp_path / "results", tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text()
+    assert "decisions are stale" in text
+    assert "In pilot" not in text.split('class="flow"')[0]
+
+
+def test_an_overruled_decision_says_so(fake_results, tmp_path):
+    config, results = fake_results
+    shutil.copytree(results, tmp_path / "results")
+    path = tmp_path / "results/branches/pilot/selection.yaml"
+    path.write_text(
+        path.read_text().replace("decision: junk", "decision: keep\n    automatic: junk")
+    )
+    build_report(config, tmp_path / "results", tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text()
+    assert "Decided by a person; the rule proposed junk." in text
+    assert "No junk: a person keeps every cluster." in text
+
+
+@pytest.mark.parametrize("name", ["particles.parquet", "images.parquet", "import.json"])
+def test_damaged_files_are_one_sentence_and_leave_no_page(name, fake_results, tmp_path):
+    config, results = fake_results
+    shutil.copytree(results, tmp_path / "results")
+    (tmp_path / "results/datasets/demo" / name).write_bytes(b"PAR1 not {")
+    with pytest.raises(StateError, match=re.escape(name)):
+        build_report(config, tmp_path / "results", tmp_path / "out" / "report.html")
+    assert not (tmp_path / "out" / "report.html").exists()
+
+
+def test_missing_results_folder_is_an_error(fake_results, tmp_path):
+    config, _ = fake_results
+    with pytest.raises(StateError, match="not a folder"):
+        build_report(config, tmp_path / "nowhere", tmp_path / "report.html")
+
+
+def test_metrics_of_a_resumed_run_count_the_later_line(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(
+        '{"epoch": 1, "loss": 3}\n{"epoch": 2, "loss": 9}\n{"epoch": 2, "loss": 2}\n{"ep'
+    )
+    assert read_metrics(path)["loss"].tolist() == [3, 2]
+    path.write_text('{"ep\n{"epoch": 2, "loss": 2}\n')
+    with pytest.raises(StateError, match="line 1"):
+        read_metrics(path)
+
+
+def test_states_of_branches(fake_results):
+    config, results = fake_results
+    record = collect(config, Path(results))
+    states = {name: branch.state for name, branch in record.branches.items()}
+    assert states["pilot"] == "done"
+    assert states["later"] == states["after"] == "waiting"
+    assert states["unrun"] == "not run"
+    assert states["moving"] == "unfinished"  # nothing has been exported
+    assert record.tree() == ["pilot", "clean", "moving", "unrun", "later", "after"]

@@ -1,0 +1,87 @@
+"""Charts say what the numbers say."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tomopipe.report import charts, figures
+from tomopipe.report.axes import axis
+from tomopipe.report.charts import Series
+
+
+def _parse(svg: str) -> ElementTree.Element:
+    return ElementTree.fromstring(re.sub(r"<ul.*", "", svg, flags=re.S))
+
+
+def _text(svg: str) -> list[str]:
+    return [t.text or "" for t in _parse(svg).iter("text")]
+
+
+def test_first_crossing_is_the_first_and_interpolated():
+    frequency = [0.01, 0.02, 0.03, 0.04]
+    found = figures.first_crossing(frequency, [0.9, 0.043, 0.5, 0.0])
+    assert found == pytest.approx(0.01 + 0.01 * (0.9 - 0.143) / (0.9 - 0.043))
+    assert figures.first_crossing(frequency, [0.9, 0.8, 0.7, 0.2]) is None
+
+
+def test_fsc_marks_the_resolution_that_was_given():
+    frequency = np.arange(1, 16) / 320
+    table = pd.DataFrame({"frequency_per_angstrom": frequency, "fsc": np.linspace(1, 0, 15)})
+    assert "28.4 Å" in _text(figures.consensus_fsc(table, 28.4))
+
+
+def test_points_lie_where_the_values_say():
+    x, y = axis([0, 10], "x"), axis([0, 100], "y")
+    svg = charts.lines([Series("a", [0, 10], [0, 100])], x, y, title="t")
+    line = next(_parse(svg).iter("polyline")).get("points").split()
+    assert line[0] == f"{charts.LEFT:.1f},{charts.HEIGHT - charts.BOTTOM:.1f}"
+    assert line[1] == f"{charts.WIDTH - charts.RIGHT:.1f},{charts.TOP:.1f}"
+
+
+def test_values_that_are_not_finite_are_left_out():
+    x, y = axis([0, 2], "x"), axis([1, 2], "y")
+    svg = charts.lines([Series("a", [0, 1, 2], [1, float("nan"), 2])], x, y, title="t")
+    assert len(next(_parse(svg).iter("polyline")).get("points").split()) == 2
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0, 5], ["0", "1", "2", "3", "4", "5"]),
+        ([3.0, 3.0], None),
+        ([], None),
+        ([1e-9, 2e-9], None),
+    ],
+)
+def test_ticks_are_round_and_always_there(values, expected):
+    found = axis(values, "x")
+    assert len(found.ticks) >= 2
+    assert found.high > found.low
+    if expected:
+        assert list(found.ticks.values()) == expected
+
+
+def test_histogram_counts_whole_numbers_one_by_one():
+    svg = figures.histogram([3, 3, 4, 6], "tilts", "particles")
+    tips = [t.text for t in _parse(svg).iter("title")]
+    assert tips == ["3: 2", "4: 1", "5: 0", "6: 1"]
+    assert figures.histogram([float("nan")], "tilts", "particles") is None
+
+
+def test_stacked_bars_hold_every_particle_once():
+    tomograms = pd.Series(["a", "a", "b", "a<&>"])
+    svg = figures.per_tomogram(tomograms, pd.Series([0, 1, 1, 0]), ["cluster 0", "cluster 1"])
+    tips = [t.text for r in _parse(svg).iter("rect") for t in r.iter("title")]
+    assert sum(int(tip.rsplit(": ", 1)[1]) for tip in tips) == 4
+    assert "a<&>, cluster 0: 1" in tips
+
+
+def test_one_epoch_is_a_chart_too():
+    metrics = pd.DataFrame({"epoch": [1], "loss": [1.0], "validation": [None]})
+    assert "circle" in figures.losses(metrics)
+    assert figures.by_epoch([], [], "shift", 0.1) is None

@@ -1,0 +1,188 @@
+"""What training must find, on particles whose truth is known."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from sklearn.cluster import KMeans
+from sklearn.metrics import adjusted_rand_score
+
+from tomopipe.config.training import HeterogeneousSettings, HomogeneousSettings
+from tomopipe.errors import StateError
+from tomopipe.io.atomic import read_json, read_parquet
+from tomopipe.io.mrc import read_volume, write_volume
+from tomopipe.models import load_model
+from tomopipe.models.vae import HeterogeneousModel
+from tomopipe.physics.fsc import correlation, fsc
+from tomopipe.training.neural import train_heterogeneous, train_homogeneous
+
+QUICK = {"hidden": 64, "layers": 2, "dtype": "float32", "device": "cpu", "fraction": 1.0}
+
+
+def latents(out) -> tuple[np.ndarray, np.ndarray]:
+    table = read_parquet(out / "latents.parquet")
+    names = [c for c in table if c.startswith("z")]
+    return table[names].to_numpy(), table["error"].to_numpy()
+
+
+def test_homogeneous_network_reproduces_the_map(make_store, states, tmp_path):
+    store = make_store(["whole"] * 40, [6] * 40)
+    settings = HomogeneousSettings(epochs=15, batch=2, learning_rate=3e-3, **QUICK)
+    train_homogeneous(store.path, tmp_path / "out", settings)
+    volume, pixel_size = read_volume(tmp_path / "out" / "map.mrc")
+    truth = states["whole"].volume(16)
+    assert pixel_size == pytest.approx(10.0)
+    curve = fsc(torch.from_numpy(volume), truth)
+    assert (curve[:6] > 0.95).all(), curve
+    # scale and sign: the network's map in the data's own units, not only up to a factor
+    slope = float((torch.from_numpy(volume) * truth).sum() / truth.square().sum())
+    assert slope == pytest.approx(1.0, abs=0.15)
+    mirrored = torch.from_numpy(volume).flip(0).roll(1, 0)
+    assert correlation(torch.from_numpy(volume), truth) > correlation(mirrored, truth) + 0.1
+    assert load_model(tmp_path / "out").volumes(torch.zeros(1, 0)).shape == (1, 16, 16, 16)
+
+
+@pytest.fixture
+def two_states(make_store, states):
+    names = ["body", "whole"] * 30
+    rng = np.random.default_rng(1)
+    return names, make_store(names, rng.integers(4, 9, size=60).tolist(), noise=150.0)
+
+
+@pytest.mark.parametrize("encoder", ["volume", "tilts"])
+def test_two_states_are_told_apart(two_states, states, tmp_path, encoder):
+    names, store = two_states
+    settings = HeterogeneousSettings(
+        zdim=2,
+        epochs=12 if encoder == "volume" else 60,
+        batch=4,
+        learning_rate=3e-3,
+        encoder=encoder,
+        encoder_hidden=64,
+        encoder_layers=1,
+        encoder_radius=5,
+        **QUICK,
+    )
+    consensus = (states["body"].volume(16) + states["whole"].volume(16)) / 2
+    write_volume(tmp_path / "consensus" / "map.mrc", consensus.numpy(), 10.0)
+    out = tmp_path / "out"
+    train_heterogeneous(store.path, out, settings, consensus=tmp_path / "consensus")
+    z, error = latents(out)
+    labels = KMeans(2, n_init=5, random_state=0).fit_predict(z)
+    assert adjusted_rand_score(names, labels) > 0.9
+    assert np.isfinite(error).all()
+    assert error.mean() == pytest.approx(1.0, abs=0.05)
+    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert [r["epoch"] for r in rows] == list(range(1, settings.epochs + 1))
+    assert rows[-1]["validation"] < rows[0]["validation"]
+    assert rows[0]["latent_shift"] is None
+    if encoder == "volume":
+        check_volumes(out, np.array(names), z, states)
+
+
+def check_volumes(out, names, z, states) -> None:
+    model = HeterogeneousModel.load(out)
+    body, whole = (z[names == n].mean(0) for n in ("body", "whole"))
+    difference = model.volumes(torch.tensor(np.stack([body, whole]), dtype=torch.float32))
+    change = difference[1] - difference[0]
+    truth = states["whole"].volume(16) - states["body"].volume(16)
+    assert correlation(change, truth) > 0.7
+    early = HeterogeneousModel.load(out, epoch=1)
+    last = HeterogeneousModel.load(out, epoch=read_json(out / "config.json")["epochs_done"])
+    at = torch.tensor(whole[None], dtype=torch.float32)
+    torch.testing.assert_close(last.volumes(at), model.volumes(at))
+    assert not torch.allclose(early.volumes(at), model.volumes(at))
+
+
+def test_reference_model_trains_with_uneven_tilts(two_states, tmp_path):
+    _, store = two_states
+    settings = HeterogeneousSettings.reference(
+        zdim=4, epochs=1, encoder_hidden=32, tilt_features=16, **(QUICK | {"hidden": 32})
+    )
+    train_heterogeneous(store.path, tmp_path / "out", settings)
+    config = read_json(tmp_path / "out" / "config.json")
+    assert config["tilts"] == 3  # the fewest tilts, less the one held out
+    z, _ = latents(tmp_path / "out")
+    assert z.shape == (60, 4)
+
+
+def test_only_the_last_decoders_are_kept(two_states, tmp_path):
+    _, store = two_states
+    settings = HeterogeneousSettings(
+        zdim=2, epochs=4, snapshot_weights=2, tensorboard=True, encoder_radius=4, **QUICK
+    )
+    train_heterogeneous(store.path, tmp_path / "out", settings, uids=list(store.uids[:12]))
+    kept = sorted(p.name for p in (tmp_path / "out" / "snapshots").iterdir())
+    assert [k for k in kept if k.startswith("decoder")] == [
+        "decoder_003.safetensors",
+        "decoder_004.safetensors",
+    ]
+    assert len([k for k in kept if k.startswith("epoch")]) == 4
+    with pytest.raises(StateError, match="decoder_001"):
+        HeterogeneousModel.load(tmp_path / "out", epoch=1)
+
+
+def test_stops_when_converged(two_states, tmp_path, monkeypatch):
+    _, store = two_states
+    monkeypatch.setattr("tomopipe.training.neural.should_stop", lambda rows, rule: len(rows) == 2)
+    settings = HeterogeneousSettings(zdim=2, epochs=9, stop="converged", **QUICK)
+    train_heterogeneous(store.path, tmp_path / "out", settings, uids=list(store.uids[:8]))
+    assert read_json(tmp_path / "out" / "config.json")["epochs_done"] == 2
+
+
+def test_consensus_of_another_box_is_refused(two_states, tmp_path):
+    _, store = two_states
+    write_volume(tmp_path / "map.mrc", np.zeros((12, 12, 12), np.float32), 10.0)
+    with pytest.raises(StateError, match="box 12"):
+        train_heterogeneous(store.path, tmp_path / "out", consensus=tmp_path / "map.mrc")
+
+
+SCRIPT = """
+import sys, torch
+from pathlib import Path
+torch.set_num_threads(1)
+from tomopipe.config.training import HeterogeneousSettings
+from tomopipe.training.neural import train_heterogeneous
+settings = HeterogeneousSettings.model_validate_json(sys.argv[3])
+train_heterogeneous(Path(sys.argv[1]), Path(sys.argv[2]), settings)
+"""
+
+
+def test_two_processes_train_like_one(make_store, tmp_path):
+    store = make_store(["body", "whole"] * 4, [6] * 8, noise=50.0)
+    settings = HeterogeneousSettings(
+        zdim=2, epochs=2, batch=4, beta=0.0, encoder_radius=4, **QUICK
+    )
+    out = tmp_path / "two"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-c", SCRIPT, str(store.path), str(out), settings.model_dump_json()]
+    shared = os.environ | {
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "OMP_NUM_THREADS": "1",
+    }
+    processes = [
+        subprocess.Popen(command, env=shared | {"RANK": str(rank)}, stderr=subprocess.PIPE)
+        for rank in range(2)
+    ]
+    for process in processes:
+        _, message = process.communicate(timeout=120)
+        assert process.returncode == 0, message.decode()[-2000:]
+    train_heterogeneous(store.path, tmp_path / "one", settings)
+    rows = [
+        [json.loads(line) for line in (d / "metrics.jsonl").read_text().splitlines()]
+        for d in (tmp_path / "one", out)
+    ]
+    for a, b in zip(*rows, strict=True):  # draws differ between processes, the data do not
+        assert a["reconstruction"] == pytest.approx(b["reconstruction"], rel=0.05)
+    assert len(read_parquet(out / "latents.parquet")) == 8

@@ -1,0 +1,183 @@
+"""A run that is killed goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import tomopipe.training.loop as loop
+from tomopipe.config.training import HeterogeneousSettings
+from tomopipe.errors import StateError, TrainingError
+from tomopipe.io.atomic import read_json, read_parquet
+from tomopipe.models.files import load_tensors
+from tomopipe.training.neural import train_heterogeneous
+
+SETTINGS = HeterogeneousSettings(
+    zdim=2,
+    epochs=3,
+    batch=3,
+    hidden=32,
+    layers=1,
+    encoder_hidden=16,
+    encoder_radius=4,
+    encoder_components=3,
+    dtype="float32",
+    device="cpu",
+    checkpoint_minutes=0,
+)
+
+
+@pytest.fixture
+def store(make_store):
+    return make_store(["body", "whole"] * 6, [5, 7, 4, 6] * 3, noise=60.0).path
+
+
+def same_result(a: Path, b: Path) -> None:
+    first, second = (load_tensors(d / "model.safetensors") for d in (a, b))
+    assert first.keys() == second.keys()
+    for name in first:
+        assert torch.equal(first[name], second[name]), name
+    assert read_parquet(a / "latents.parquet").equals(read_parquet(b / "latents.parquet"))
+    for epoch in range(1, SETTINGS.epochs + 1):
+        name = f"snapshots/epoch_{epoch:03d}.safetensors"
+        assert torch.equal(load_tensors(a / name)["z"], load_tensors(b / name)["z"])
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("steps", [1, 4, 6, 11])
+def test_interrupted_run_gives_identical_numbers(store, tmp_path, monkeypatch, steps):
+    train_heterogeneous(store, tmp_path / "straight", SETTINGS)
+    step, count = loop._train_step, 0
+
+    def dying(*args):
+        nonlocal count
+        count += 1
+        if count > steps:
+            raise Killed
+        return step(*args)
+
+    monkeypatch.setattr(loop, "_train_step", dying)
+    with pytest.raises(Killed):
+        train_heterogeneous(store, tmp_path / "resumed", SETTINGS)
+    assert not (tmp_path / "resumed" / "model.safetensors").exists()
+    monkeypatch.setattr(loop, "_train_step", step)
+    torch.rand(17)  # the world's random state does not matter
+    train_heterogeneous(store, tmp_path / "resumed", SETTINGS)
+    same_result(tmp_path / "straight", tmp_path / "resumed")
+    assert not (tmp_path / "resumed.state").exists()
+
+
+SCRIPT = """
+import sys, torch
+from pathlib import Path
+torch.set_num_threads(1)
+from tomopipe.config.training import HeterogeneousSettings
+from tomopipe.training.neural import train_heterogeneous
+settings = HeterogeneousSettings.model_validate_json(sys.argv[3])
+print("ready", flush=True)
+train_heterogeneous(Path(sys.argv[1]), Path(sys.argv[2]), settings)
+"""
+
+
+def test_killed_process_gives_identical_numbers(store, tmp_path):
+    torch.set_num_threads(1)
+    settings = SETTINGS.model_copy(update={"epochs": 6, "hidden": 64})
+    train_heterogeneous(store, tmp_path / "straight", settings)
+    command = [
+        sys.executable,
+        "-c",
+        SCRIPT,
+        str(store),
+        str(tmp_path / "killed"),
+        settings.model_dump_json(),
+    ]
+    delay = random.Random()
+    for _ in range(2):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
+            assert child.stdout.readline() == b"ready\n"
+            time.sleep(delay.uniform(0.05, 1.0))
+            os.kill(child.pid, signal.SIGKILL)
+    train_heterogeneous(store, tmp_path / "killed", settings)
+    same_result(tmp_path / "straight", tmp_path / "killed")
+
+
+def interrupt(store: Path, out: Path, monkeypatch, settings=SETTINGS) -> None:
+    step, count = loop._train_step, 0
+
+    def dying(*args):
+        nonlocal count
+        count += 1
+        if count > 5:
+            raise Killed
+        return step(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_train_step", dying)
+        with pytest.raises(Killed):
+            train_heterogeneous(store, out, settings)
+
+
+def test_state_of_other_settings_is_refused(store, tmp_path, monkeypatch):
+    interrupt(store, tmp_path / "out", monkeypatch)
+    other = SETTINGS.model_copy(update={"learning_rate": 5e-4})
+    with pytest.raises(StateError, match=r"learning_rate 0\.001, not 0\.0005"):
+        train_heterogeneous(store, tmp_path / "out", other)
+    with pytest.raises(StateError, match="particles"):
+        train_heterogeneous(store, tmp_path / "out", SETTINGS, uids=["t/0000", "t/0001", "t/0002"])
+    harmless = SETTINGS.model_copy(update={"checkpoint_minutes": 3.0})
+    train_heterogeneous(store, tmp_path / "out", harmless)
+
+
+def test_two_writers_are_refused(store, tmp_path, monkeypatch):
+    from tomopipe.training.state import RunState
+
+    with (
+        RunState(tmp_path / "out.state", {}).locked(),
+        pytest.raises(StateError, match=f"process {os.getpid()}"),
+    ):
+        train_heterogeneous(store, tmp_path / "out", SETTINGS)
+
+
+def test_damaged_checkpoint_is_one_sentence(store, tmp_path, monkeypatch):
+    interrupt(store, tmp_path / "out", monkeypatch)
+    (tensors,) = (tmp_path / "out.state").glob("checkpoint_*.safetensors")
+    with tensors.open("r+b") as stream:
+        stream.truncate(100)
+    with pytest.raises(StateError, match=tensors.name):
+        train_heterogeneous(store, tmp_path / "out", SETTINGS)
+
+
+def test_loss_that_is_not_finite_stops_and_names_everything(store, tmp_path, monkeypatch):
+    prediction_error = "tomopipe.training.objective.prediction_error"
+    from tomopipe.training.objective import prediction_error as error
+
+    seen = 0
+
+    def poisoned(*args):
+        nonlocal seen
+        seen += 1
+        return error(*args) * (float("nan") if seen == 6 else 1.0)
+
+    monkeypatch.setattr(prediction_error, poisoned)
+    with pytest.raises(TrainingError) as caught:
+        train_heterogeneous(store, tmp_path / "out", SETTINGS)
+    message = str(caught.value)
+    record = read_json(tmp_path / "out.state" / "checkpoint.json")
+    assert "epoch 2, step 2" in message
+    assert message.count("t/00") == 3
+    assert record["tensors"] in message
+    assert all(
+        torch.isfinite(v).all()
+        for v in load_tensors(tmp_path / "out.state" / record["tensors"]).values()
+    )

@@ -1,0 +1,71 @@
+"""The scripts beside the workflow: the demo's voice, and the collection of benchmarks."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from tests.workflow.plan import ROOT
+
+HEADER = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
+
+
+def load(path: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def measured(tmp_path: Path) -> Path:
+    folder = tmp_path / "results" / "benchmarks" / "branches" / "pilot"
+    folder.mkdir(parents=True)
+    row = "125.5\t0:02:05\t641.6\t1\t1\t1\t1\t1\t47\t212.7\n"
+    (folder / "linear.tsv").write_text(HEADER + row)
+    (folder / "select.tsv").write_text(HEADER + "0.4\t0:00:00\t-\t-\t-\t-\t-\t-\t0\tNA\n")
+    return tmp_path / "results"
+
+
+def test_benchmarks_become_a_table_that_is_replaced_in_place(measured: Path) -> None:
+    collect = load("benchmarks/collect.py")
+    rows = collect.read_benchmarks(measured)
+    assert {row.step for row in rows} == {"branches/pilot/linear", "branches/pilot/select"}
+    block = collect.table(measured, rows)
+    assert "| branches/pilot/linear | 2 min 05 s | 3 min 32 s | 642 MB |" in block
+    assert "| branches/pilot/select | 0.4 s | – | – |" in block
+    text = collect.insert("# Benchmarks\n\nBy hand.\n", measured, block)
+    again = collect.insert(text, measured, block.replace("642", "700"))
+    assert again.startswith("# Benchmarks\n\nBy hand.\n")
+    assert "700 MB" in again
+    assert "642 MB" not in again
+    assert len(re.findall("<!-- begin", again)) == 1
+
+
+def test_the_demo_shows_steps_and_explains_failures(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    demo = load("workflow/scripts/demo.py")
+    show = demo.Display(start=0.0)
+    show.live = False
+    for line in (
+        "total   25",
+        "Job 3: pilot: linear model",
+        "4 of 25 steps (16%) done",
+        "Job 4: x",
+    ):
+        show.line(line)
+    said = capsys.readouterr().out
+    assert re.search(r" 0/25  pilot: linear model\n.* 4/25  x\n", said)
+    log = tmp_path / "linear.log"
+    log.write_text("tomopipe: it broke\n")
+    demo.explain(["Error in rule linear:", f"    log: {log} (check log file(s) for error details)"])
+    assert "tomopipe: it broke" in capsys.readouterr().out

@@ -1,0 +1,1 @@
+"""What was learned: latents, clusters, volumes, convergence, junk and selections."""

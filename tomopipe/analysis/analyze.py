@@ -1,0 +1,221 @@
+"""The analysis of a branch: clusters, coordinates and volumes of its last model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+import tomopipe
+from tomopipe.analysis.cluster_maps import write_cluster_maps
+from tomopipe.analysis.clusters import Clusters, clusters_fingerprint, kmeans, mixture
+from tomopipe.analysis.latent import (
+    Array,
+    Latents,
+    isolated,
+    metric_space,
+    principal_components,
+    read_latents,
+    umap_coordinates,
+)
+from tomopipe.analysis.traversal import component_path, motion_coordinate
+from tomopipe.analysis.volumes import write_volumes
+from tomopipe.config.analysis import AnalysisSettings
+from tomopipe.dataset.store import Store
+from tomopipe.errors import StateError
+from tomopipe.io.atomic import atomic_directory, fingerprint, read_json, write_json, write_parquet
+from tomopipe.models import Model, load_model
+
+STEP_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the latents alone say; rows are in the order of `latents`.
+
+    Attributes
+    ----------
+    latents
+        The particles.
+    points
+        `(n, d)` coordinates in which distances were measured.
+    kmeans, gmm
+        Both clusterings; `chosen` is the one that `cluster` stands for.
+    coordinates
+        Table of uid, z…, pc…, umap…, coordinate, isolated, error.
+    explained
+        Share of the variance of each principal component.
+    """
+
+    latents: Latents
+    points: Array
+    kmeans: Clusters
+    gmm: Clusters
+    chosen: Clusters
+    coordinates: pd.DataFrame
+    explained: Array
+
+
+def analyze(
+    store_path: Path,
+    model_dir: Path,
+    out: Path,
+    settings: AnalysisSettings,
+    uids: npt.ArrayLike | None = None,
+) -> dict[str, Any]:
+    """Analyse a model: write latents, clusters, volumes and `analysis.json` to `out`.
+
+    Volumes: `cluster_NN.mrc` (the model at the cluster), `pcK_i.mrc` (along component K = 1 …, from
+    the 5th to the 95th percentile) and `backprojection_NN.mrc` with `fsc_NN.csv` (the cluster's own
+    particles, no model).
+
+    Parameters
+    ----------
+    store_path
+        The data set's store.
+    model_dir
+        Folder of the linear or heterogeneous model.
+    out
+        Folder that is replaced as a whole.
+    settings
+        See `AnalysisSettings`.
+    uids
+        The branch's particles; all of the model's by default.
+
+    Raises
+    ------
+    StateError
+        If model, latents and store do not hold the same particles.
+    """
+    latents = read_latents(model_dir / "latents.parquet", uids)
+    store = Store.open(store_path, list(latents.uids))
+    model = load_model(model_dir)
+    if model.zdim != latents.z.shape[1]:
+        raise StateError(
+            f"{model_dir}/latents.parquet has {latents.z.shape[1]} latents, its model "
+            f"{model.zdim}: run the model's stage again"
+        )
+    found = explore(latents, settings)
+    clusters = cluster_table(found, store.uids)
+    with atomic_directory(out) as folder:
+        write_parquet(folder / "latents.parquet", _by_uid(found.coordinates, store.uids))
+        write_parquet(folder / "clusters.parquet", clusters)
+        decoded_at = _write_model_volumes(model, found, folder / "volumes", settings, model_dir)
+        summary = _summary(found, clusters, store, model_dir, settings) | decoded_at
+        if settings.backprojection:
+            labels = clusters.set_index("uid")["cluster"]
+            summary["resolutions_angstrom"] = write_cluster_maps(store, labels, folder / "volumes")
+        write_json(folder / "analysis.json", summary)
+    return summary
+
+
+def explore(latents: Latents, settings: AnalysisSettings) -> Findings:
+    """Cluster and order particles by their latents alone; the order of the rows does not matter."""
+    latents = latents.sorted()
+    points = metric_space(latents, settings.metric)
+    by_means = kmeans(points, settings.clusters, seed=settings.seed, trim=settings.trim)
+    by_mixture = mixture(points, settings.clusters, seed=settings.seed, trim=settings.trim)
+    scores, _, explained = principal_components(latents.z)
+    table = pd.DataFrame({"uid": latents.uids})
+    table[[f"z{i}" for i in range(latents.z.shape[1])]] = latents.z
+    table[[f"pc{i}" for i in range(scores.shape[1])]] = scores
+    if settings.umap:
+        table[["umap0", "umap1"]] = umap_coordinates(
+            points,
+            neighbors=settings.umap_neighbors,
+            min_distance=settings.umap_min_distance,
+            seed=settings.seed,
+        )
+    if settings.coordinate:
+        table["coordinate"] = motion_coordinate(points)
+    table["isolated"] = isolated(points, settings.trim)
+    table["error"] = latents.error
+    chosen = by_means if settings.method == "kmeans" else by_mixture
+    return Findings(latents, points, by_means, by_mixture, chosen, table, explained)
+
+
+def cluster_table(found: Findings, uids: Array) -> pd.DataFrame:
+    """Table of `clusters.parquet`, in the order of `uids`."""
+    representative = np.zeros(len(found.latents), dtype=bool)
+    representative[found.chosen.representatives] = True
+    table = pd.DataFrame(
+        {
+            "uid": found.latents.uids,
+            "cluster": found.chosen.labels,
+            "kmeans": found.kmeans.labels,
+            "gmm": found.gmm.labels,
+            "distance": found.chosen.distance,
+            "representative": representative,
+        }
+    )
+    return _by_uid(table, uids)
+
+
+def _by_uid(table: pd.DataFrame, uids: Array) -> pd.DataFrame:
+    return table.set_index("uid").loc[list(uids)].reset_index()
+
+
+def _write_model_volumes(
+    model: Model, found: Findings, out: Path, settings: AnalysisSettings, model_dir: Path
+) -> dict[str, Any]:
+    """Volumes at the clusters and along components; returns where they were decoded."""
+    kind = read_json(model_dir / "config.json").get("kind", "")
+    at = settings.volumes_at
+    if at == "auto":
+        # a flat subspace is as good anywhere, and a mean carries no single particle's noise; a
+        # network has only learned where particles are
+        at = "mean" if kind == "linear" else "representative"
+    z = cluster_latents(found, at)
+    paths = [out / f"cluster_{c:02d}.mrc" for c in range(len(z))]
+    write_volumes(model, z, paths, settings.volumes_box)
+    components = min(settings.traversal_components, found.latents.z.shape[1])
+    for component in range(components):
+        path = component_path(found.latents.z, component, settings.traversal)
+        names = [out / f"pc{component + 1}_{i}.mrc" for i in range(len(path))]
+        write_volumes(model, path, names, settings.volumes_box)
+    return {"kind": kind, "volumes_at": at, "cluster_latents": z, "traversals": components}
+
+
+def cluster_latents(found: Findings, at: str) -> Array:
+    """Latents `(k, K)` of the clusters: `representative`, or the `mean` without far members."""
+    if at == "representative":
+        z: Array = found.latents.z[found.chosen.representatives]
+        return z
+    rows = []
+    for cluster in range(len(found.chosen.centres)):
+        member = found.chosen.labels == cluster
+        near = found.chosen.distance <= 3 * np.median(found.chosen.distance[member]) + 1e-12
+        rows.append(found.latents.z[member & near].mean(axis=0))
+    return np.stack(rows)
+
+
+def _summary(
+    found: Findings,
+    clusters: pd.DataFrame,
+    store: Store,
+    model_dir: Path,
+    settings: AnalysisSettings,
+) -> dict[str, Any]:
+    k = len(found.chosen.centres)
+    return {
+        "step_format": STEP_FORMAT,
+        "version": tomopipe.__version__,
+        "model": str(model_dir),
+        "model_fingerprint": fingerprint(model_dir / "latents.parquet"),
+        "k": k,
+        "k_requested": settings.clusters,
+        "method": settings.method,
+        "order": list(range(k)),
+        "representatives": list(found.latents.uids[found.chosen.representatives]),
+        "counts": found.chosen.counts,
+        "n_particles": len(found.latents),
+        "pixel_size_angstrom": store.pixel_size,
+        "box": store.box,
+        "explained_variance": found.explained,
+        "fingerprint": clusters_fingerprint(clusters),
+        "settings": settings.model_dump(mode="json"),
+    }

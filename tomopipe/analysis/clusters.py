@@ -1,0 +1,126 @@
+"""Clusters of particles: k-means and Gaussian mixtures, labels by similarity, representatives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.cluster.hierarchy import leaves_list, linkage
+from scipy.spatial.distance import cdist
+
+from tomopipe.analysis.latent import Array, isolated
+from tomopipe.io.atomic import fingerprint
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """Clusters 0 … k-1, neighbours in number being neighbours in latent space.
+
+    Attributes
+    ----------
+    labels
+        `(n,)` int32.
+    centres
+        `(k, d)`.
+    distance
+        `(n,)` distance of each particle from its centre.
+    representatives
+        `(k,)` position of the particle nearest to each centre.
+    """
+
+    labels: Array
+    centres: Array
+    distance: Array
+    representatives: Array
+
+    @property
+    def counts(self) -> Array:
+        """`(k,)` particles of each cluster."""
+        return np.bincount(self.labels, minlength=len(self.centres))
+
+
+def kmeans(points: Array, k: int, *, seed: int, trim: float = 0.02) -> Clusters:
+    """Seeded k-means (ten starts) of `(n, d)` points, fitted without isolated particles.
+
+    Isolated particles (at most the share `trim`) still get the label of the nearest centre. With
+    fewer distinct points than `k` there are as many clusters as points.
+    """
+    from sklearn.cluster import KMeans
+
+    inside = points[~isolated(points, trim)]
+    k = min(k, len(np.unique(inside, axis=0)))
+    model = KMeans(k, n_init=10, random_state=seed).fit(inside)
+    labels = cdist(points, model.cluster_centers_).argmin(axis=1)
+    return _finish(points, labels)
+
+
+def mixture(points: Array, k: int, *, seed: int, trim: float = 0.02) -> Clusters:
+    """Seeded Gaussian mixture with full covariances, fitted without isolated particles.
+
+    Covariances get a thousandth of the mean variance on their diagonal, and with fewer than 2 d
+    particles a component they are spherical, so that none collapses onto a few points. Twenty
+    starts, four for more than 5000 particles. Components that no particle prefers are dropped.
+    """
+    from sklearn.mixture import GaussianMixture
+
+    inside = points[~isolated(points, trim)]
+    k = min(k, len(np.unique(inside, axis=0)))
+    if k == 1:
+        return _finish(points, np.zeros(len(points), dtype=int))
+    full = len(inside) >= 2 * k * points.shape[1]
+    ridge = 1e-3 * max(float(inside.var(axis=0).mean()), 1e-12)
+    fits = [
+        GaussianMixture(
+            k,
+            covariance_type="full" if full else "spherical",
+            n_init=10 if len(inside) <= 5000 else 2,
+            reg_covar=ridge,
+            init_params=start,
+            random_state=seed,
+            max_iter=300,
+        ).fit(inside)
+        # k-means starts never find long clusters that lie side by side
+        for start in ("kmeans", "random_from_data")
+    ]
+    best = max(fits, key=lambda fit: fit.lower_bound_)
+    return _finish(points, best.predict(points))
+
+
+def _finish(points: Array, labels: Array) -> Clusters:
+    """Centres without outliers, labels in the order of similarity, representatives on data."""
+    used, labels = np.unique(labels, return_inverse=True)
+    centres = np.stack([_robust_mean(points[labels == c]) for c in range(len(used))])
+    order = similarity_order(centres, np.bincount(labels))
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    labels, centres = rank[labels].astype(np.int32), centres[order]
+    distance = np.linalg.norm(points - centres[labels], axis=1)
+    nearest = [int(np.where(labels == c, distance, np.inf).argmin()) for c in range(len(centres))]
+    return Clusters(labels, centres, distance, np.array(nearest))
+
+
+def _robust_mean(points: Array) -> Array:
+    """Mean of the points within three median distances of the median point."""
+    distance = np.linalg.norm(points - np.median(points, axis=0), axis=1)
+    mean: Array = points[distance <= 3 * np.median(distance) + 1e-12].mean(axis=0)
+    return mean
+
+
+def similarity_order(centres: Array, counts: Array) -> Array:
+    """Order `(k,)` in which neighbouring centres are similar: leaves of average linkage.
+
+    Of the two directions of reading, the one that begins nearer to the largest cluster.
+    """
+    if len(centres) < 3:
+        by_size: Array = np.argsort(-counts, kind="stable")
+        return by_size
+    order: Array = leaves_list(linkage(centres, method="average", optimal_ordering=True))
+    largest = int(np.flatnonzero(order == int(counts.argmax()))[0])
+    return order if largest < len(order) / 2 else order[::-1]
+
+
+def clusters_fingerprint(table: pd.DataFrame) -> str:
+    """Fingerprint of which particle is in which cluster, whatever the order of the rows."""
+    pairs = table[["uid", "cluster"]].sort_values("uid")
+    return fingerprint(pairs["uid"].astype(str).tolist(), pairs["cluster"].astype(int).tolist())

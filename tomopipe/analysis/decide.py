@@ -1,0 +1,162 @@
+"""Keep, junk or unsure: the decision on clusters from their evidence, as a pure function."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from tomopipe.analysis.latent import Array
+from tomopipe.config.analysis import JunkSettings
+
+KEEP, UNSURE, JUNK = "keep", "unsure", "junk"
+
+# what must agree with the consensus, in words for the reasons
+AGREEMENTS = {
+    "signal": "its particles show {share} of the consensus signal",
+    "agreement": "their back-projection correlates {share} as well with the consensus",
+    "cc_volume": "the model's volume correlates {share} as well with it",
+}
+# what should not stick out; evidence for doubt, never enough for junk alone
+OUTLIERS = {
+    "error_mean": "the residual of its particles is {times} that of the good clusters",
+    "place": "its volume lies {times} as far from the others",
+    "latent_norm": "its latents lie {times} as far out",
+}
+
+
+def decide(evidence: pd.DataFrame, settings: JunkSettings) -> pd.DataFrame:
+    """Decide on every cluster.
+
+    The good clusters are those that agree best with the consensus and together hold half of the
+    particles. All others are measured by them: `share_X` is a cluster's X over theirs, and
+    `share` the geometric mean of the signal's and of the two correlations' mean: the images and
+    the maps must both disagree. A difference within `sigmas` spreads of the good clusters counts
+    as none. Junk never exceeds `max_junk_fraction` of the particles: beyond it the better clusters
+    become unsure.
+
+    Parameters
+    ----------
+    evidence
+        Table of `gather_evidence`, a row per cluster.
+    settings
+        Limits.
+
+    Returns
+    -------
+    DataFrame
+        `evidence` with share_signal, share_agreement, share_cc_volume, share, good, decision and
+        reason.
+    """
+    table = evidence.copy()
+    count = table["count"].to_numpy(float)
+    shares = [_shares(table[name].to_numpy(float), count) for name in AGREEMENTS]
+    good = _good_clusters(_combined(*shares), count)
+    significant = []
+    for name in AGREEMENTS:
+        value = table[name].to_numpy(float)
+        reference = _weighted_median(value[good], count[good])
+        spread = _spread(value[good], count[good], 0.02 * abs(reference))
+        error = table["signal_error"].to_numpy(float) if name == "signal" else 0.0
+        # without any agreement among the good ones there is nothing to compare with
+        share = np.clip(value / reference, 0, None) if reference > 0 else np.ones_like(value)
+        table[f"share_{name}"] = share
+        noise = settings.sigmas * np.sqrt(spread**2 + np.square(error))
+        significant.append(np.where(reference - value > noise, share, 1.0))
+    table["share"] = _combined(*significant)
+    table["good"] = good
+    doubts = _doubts(table, good, settings)
+    table["decision"] = _decisions(table, doubts, settings)
+    table["reason"] = [_reason(row, doubts[i]) for i, (_, row) in enumerate(table.iterrows())]
+    return _limit_junk(table, settings)
+
+
+def _decisions(table: pd.DataFrame, doubts: list[list[str]], settings: JunkSettings) -> list[str]:
+    result = []
+    for i, (share, good, count) in enumerate(
+        zip(table["share"], table["good"], table["count"], strict=True)
+    ):
+        if good or share >= 0.9 or (share >= settings.unsure_below and len(doubts[i]) < 2):
+            result.append(KEEP)
+        elif share >= settings.junk_below or count < settings.min_particles:
+            result.append(UNSURE)
+        else:
+            result.append(JUNK)
+    return result
+
+
+def _doubts(table: pd.DataFrame, good: Array, settings: JunkSettings) -> list[list[str]]:
+    """Of each cluster, phrases for what sticks out among the clusters."""
+    count = table["count"].to_numpy(float)
+    phrases: list[list[str]] = [[] for _ in range(len(table))]
+    for name, text in OUTLIERS.items():
+        value = table[name].to_numpy(float)
+        if not np.isfinite(value).all():
+            continue
+        reference = _weighted_median(value[good], count[good])
+        spread = _spread(value[good], count[good], 0.02 * abs(reference))
+        for i in np.flatnonzero(value - reference > settings.sigmas * spread):
+            phrases[i].append(text.format(times=f"{value[i] / max(reference, 1e-12):.1f} times"))
+    return phrases
+
+
+def _reason(row: pd.Series, doubts: list[str]) -> str:
+    if row["good"]:
+        return (
+            "Agrees with the consensus as well as any: it is one of the clusters to compare with."
+        )
+    parts = [text.format(share=f"{row[f'share_{name}']:.0%}") for name, text in AGREEMENTS.items()]
+    sentence = f"Compared with the good clusters, {parts[0]}, {parts[1]} and {parts[2]}"
+    if row["without_signal"] > 0.2:
+        sentence += f"; {row['without_signal']:.0%} of its particles show next to no signal"
+    if doubts and row["decision"] != KEEP:
+        sentence += "; " + ", ".join(doubts)
+    if row["decision"] == UNSURE:
+        sentence += "; this is too little to be sure of"
+    return sentence + "."
+
+
+def _limit_junk(table: pd.DataFrame, settings: JunkSettings) -> pd.DataFrame:
+    """Make junk unsure, the best agreement first, until its share of the particles is allowed."""
+    allowed = settings.max_junk_fraction * table["count"].sum()
+    for i in table.sort_values("share", ascending=False, kind="stable").index:
+        if table.loc[table["decision"] == JUNK, "count"].sum() <= allowed:
+            break
+        if table.loc[i, "decision"] == JUNK:
+            table.loc[i, "decision"] = UNSURE
+            table.loc[i, "reason"] = (
+                f"{str(table.loc[i, 'reason'])[:-1]}; not called junk, because more than "
+                f"{settings.max_junk_fraction:.0%} of the particles would be."
+            )
+    return table
+
+
+def _good_clusters(agreement: Array, count: Array) -> Array:
+    """Mask of the clusters that agree best, until they hold half of the particles."""
+    order = np.lexsort((-count, -agreement))
+    needed = int(np.searchsorted(np.cumsum(count[order]), 0.5 * count.sum())) + 1
+    good = np.zeros(len(count), dtype=bool)
+    good[order[:needed]] = True
+    return good
+
+
+def _combined(signal: Array, agreement: Array, volume: Array) -> Array:
+    """Geometric mean of the images' share and of the maps' mean share."""
+    maps = np.clip(0.5 * (agreement + volume), 0, None)
+    share: Array = np.sqrt(np.clip(signal, 0, None) * maps)
+    return share
+
+
+def _shares(value: Array, count: Array) -> Array:
+    return value / max(_weighted_median(value, count), 1e-12)
+
+
+def _spread(value: Array, count: Array, least: float) -> float:
+    """Scaled median deviation, weighted by particles, at least `least`."""
+    middle = _weighted_median(value, count)
+    return max(1.4826 * _weighted_median(np.abs(value - middle), count), least)
+
+
+def _weighted_median(value: Array, weight: Array) -> float:
+    order = np.argsort(value, kind="stable")
+    total = np.cumsum(weight[order])
+    return float(value[order][np.searchsorted(total, 0.5 * total[-1])])

@@ -1,0 +1,184 @@
+"""The kinds of selection: what each says about candidate particles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from tomopipe.analysis.clusters import clusters_fingerprint
+from tomopipe.analysis.latent import Array, rows_of
+from tomopipe.analysis.selection import read_selection
+from tomopipe.analysis.uids import read_uids
+from tomopipe.config.analysis import ClusterChoice, Select
+from tomopipe.errors import ConfigError, StateError
+from tomopipe.io.atomic import read_parquet
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one kind of selection says about each of n candidates.
+
+    Attributes
+    ----------
+    kept
+        `(n,)` bool.
+    reason
+        `(n,)` one phrase each.
+    """
+
+    kept: Array
+    reason: Array
+
+
+def _junk(uids: Array, choice: Select, parent: Path, dataset: Path) -> Verdict:
+    """Obey the parent's selection.yaml."""
+    clusters = _clusters(parent)
+    decided = read_selection(parent / "selection.yaml", clusters)
+    label = _labels(clusters, uids, parent)
+    kept = np.array([decided.decisions[c] != "junk" for c in label], dtype=bool)
+    return Verdict(kept, np.array([decided.why(c) for c in label], dtype=object))
+
+
+def _by_cluster(uids: Array, choice: Select, parent: Path, dataset: Path) -> Verdict:
+    clusters = _clusters(parent)
+    wanted = choice.clusters
+    assert wanted is not None
+    _check_choice(wanted, clusters, parent)
+    label = _labels(clusters, uids, parent)
+    if wanted.keep is not None:
+        kept = np.isin(label, wanted.keep)
+    else:
+        kept = ~np.isin(label, wanted.drop or ())
+    return Verdict(kept, _phrases("cluster", label))
+
+
+def _check_choice(wanted: ClusterChoice, clusters: pd.DataFrame, parent: Path) -> None:
+    if wanted.of is not None and not _same(wanted.of, clusters_fingerprint(clusters)):
+        raise StateError(
+            f"select: clusters was decided on clusters {wanted.of[:15]}…, those of {parent.name} "
+            f"are now {clusters_fingerprint(clusters)[:15]}…: look at its report, choose again and "
+            "renew 'of'"
+        )
+    existing = set(clusters["cluster"].astype(int))
+    unknown = sorted(set(wanted.keep or wanted.drop or ()) - existing)
+    if unknown:
+        raise ConfigError(
+            f"select: clusters names {unknown[0]}, {parent.name} has {len(existing)} clusters, "
+            f"0 to {max(existing)}: correct the list"
+        )
+
+
+def _same(given: str, actual: str) -> bool:
+    """Whether a fingerprint, possibly shortened to eight digits or more, is `actual`."""
+    short = given.removeprefix("sha256:")
+    return len(short) >= 8 and actual.removeprefix("sha256:").startswith(short)
+
+
+def _largest(uids: Array, choice: Select, parent: Path, dataset: Path) -> Verdict:
+    clusters = _clusters(parent)
+    assert choice.largest is not None
+    counts = clusters["cluster"].value_counts()
+    if choice.largest > len(counts):
+        raise ConfigError(
+            f"select: largest {choice.largest} is more than the {len(counts)} clusters of "
+            f"{parent.name}: give fewer"
+        )
+    # the lower label goes first where two clusters are equally large
+    order = counts.sort_index().sort_values(ascending=False, kind="stable").index
+    label = _labels(clusters, uids, parent)
+    return Verdict(np.isin(label, order[: choice.largest]), _phrases("cluster", label))
+
+
+def _region(uids: Array, choice: Select, parent: Path, dataset: Path) -> Verdict:
+    path = parent / "analysis" / "latents.parquet"
+    table = read_parquet(path)
+    kept = np.ones(len(uids), dtype=bool)
+    reason = np.full(len(uids), "inside the region", dtype=object)
+    for column, (low, high) in (choice.region or {}).items():
+        if column not in table or column == "uid":
+            names = ", ".join(c for c in table.columns if c != "uid")
+            raise ConfigError(f"select: region names {column!r}, {path} has {names}: correct it")
+        value = rows_of(table, uids, path)[column].to_numpy(float)
+        outside = kept & ~((value >= low) & (value <= high))
+        reason[outside] = f"{column} outside {low:g} to {high:g}"
+        kept &= ~outside
+    return Verdict(kept, reason)
+
+
+def _file(uids: Array, choice: Select, parent: Path, dataset: Path) -> Verdict:
+    path = Path(choice.file or "")
+    listed = read_uids(path, dataset)
+    known = set(read_parquet(dataset / "particles.parquet")["uid"])
+    unknown = [uid for uid in listed if uid not in known]
+    if unknown and not choice.allow_missing:
+        raise StateError(
+            f"{path} names {len(unknown)} particles that the data set lacks, the first is "
+            f"{unknown[0]!r}: correct the file, or set allow_missing"
+        )
+    kept = np.isin(uids.astype(str), np.array(listed, dtype=str))
+    return Verdict(kept, np.where(kept, f"in {path.name}", f"not in {path.name}").astype(object))
+
+
+def _quality(uids: Array, choice: Select, parent: Path, dataset: Path) -> Verdict:
+    kept = np.ones(len(uids), dtype=bool)
+    reason = np.full(len(uids), "within the quality limits", dtype=object)
+    assert choice.quality is not None
+
+    def leave(name: str, value: Array, bad: Array, limit: str) -> None:
+        fresh = kept & bad
+        reason[fresh] = [f"{name} {v:.3g} {limit}" for v in value[fresh]]
+        kept[fresh] = False
+
+    if (least := choice.quality.min_images) is not None:
+        images = _column(dataset / "particles.parquet", "n_images", uids)
+        leave("images", images, images < least, f"below {least}")
+    if (most := choice.quality.max_error) is not None:
+        error = _column(parent / "analysis" / "latents.parquet", "error", uids)
+        leave("error", error, ~(error <= most), f"above {most:g}")
+    if (weakest := choice.quality.min_signal) is not None:
+        signal = _column(parent / "junk_particles.parquet", "signal", uids)
+        leave("signal", signal, ~(signal >= weakest), f"below {weakest:g}")
+    return Verdict(kept, reason)
+
+
+def _column(path: Path, name: str, uids: Array) -> Array:
+    """A numeric column of a table, by uid.
+
+    Raises
+    ------
+    StateError
+        If the table has no such values.
+    """
+    table = read_parquet(path)
+    if name not in table or table[name].isna().all():
+        raise StateError(f"{path} has no values of {name!r}: use another limit")
+    return rows_of(table, uids, path)[name].to_numpy(float)
+
+
+def _clusters(parent: Path) -> pd.DataFrame:
+    return read_parquet(parent / "analysis" / "clusters.parquet")
+
+
+def _labels(clusters: pd.DataFrame, uids: Array, parent: Path) -> Array:
+    path = parent / "analysis" / "clusters.parquet"
+    return rows_of(clusters, uids, path)["cluster"].to_numpy(int)
+
+
+def _phrases(word: str, labels: Array) -> Array:
+    return np.array([f"{word} {label}" for label in labels], dtype=object)
+
+
+# uids of the candidates, the selection, the parent's folder, the data set's folder
+Kind = Callable[[Array, Select, Path, Path], Verdict]
+KINDS: dict[str, Kind] = {
+    "quality": _quality,
+    "file": _file,
+    "junk": _junk,
+    "clusters": _by_cluster,
+    "largest": _largest,
+    "region": _region,
+}

@@ -1,0 +1,146 @@
+"""selection.yaml: decisions on clusters that a person can read, change, and have obeyed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from tomopipe.analysis.clusters import clusters_fingerprint
+from tomopipe.errors import StateError
+from tomopipe.io.atomic import read_yaml, write_text
+
+DECISIONS = ("keep", "junk", "unsure")
+
+_HEADER = """\
+# Which clusters of particles are kept. To change a decision, write keep, junk or unsure after
+# "decision:" and save; the next branch obeys. Junk is left out, keep and unsure stay.
+#   decision   what holds; edit this
+#   automatic  what tomopipe proposed; leave it, so that your changes stay visible
+# The fingerprint ties this file to the clusters it was made on. When the clusters change, the file
+# is refused: remove it and run again for a new proposal.
+"""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Decisions on clusters.
+
+    Attributes
+    ----------
+    fingerprint
+        Of the clusters that they were made on.
+    decisions, automatic
+        Cluster to keep, junk or unsure: what holds, and what was proposed.
+    reasons
+        Cluster to one sentence.
+    person
+        Whether a person made or changed any.
+    """
+
+    fingerprint: str
+    decisions: dict[int, str]
+    automatic: dict[int, str]
+    reasons: dict[int, str]
+    person: bool
+
+    def why(self, cluster: int) -> str:
+        """Tell the decision on a cluster and its reason, as a selection records it."""
+        decision = self.decisions[cluster]
+        if self.person and decision != self.automatic.get(cluster, decision):
+            return f"{decision}: cluster {cluster}, decided by a person"
+        return f"{decision}: cluster {cluster}. {self.reasons.get(cluster, '')}".rstrip()
+
+
+def write_selection(path: Path, table: pd.DataFrame, fingerprint: str) -> None:
+    """Write automatic decisions: `table` has cluster, count, decision and reason."""
+    body = {
+        "clusters_fingerprint": fingerprint,
+        "decided_by": "automatic",
+        "clusters": {
+            int(row.cluster): {
+                "decision": row.decision,
+                "automatic": row.decision,
+                "count": int(row.count),
+                "reason": row.reason,
+            }
+            for row in _Rows.of(table)
+        },
+    }
+    text = yaml.safe_dump(body, sort_keys=False, allow_unicode=True, width=10_000)
+    write_text(path, _HEADER + text)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    cluster: int
+    count: int
+    decision: str
+    reason: str
+
+    @classmethod
+    def of(cls, table: pd.DataFrame) -> list[_Rows]:
+        names = ["cluster", "count", "decision", "reason"]
+        return [cls(*values) for values in table[names].itertuples(index=False, name=None)]
+
+
+def read_selection(path: Path, clusters: pd.DataFrame) -> Selection:
+    """Read decisions and check that they were made on `clusters` (uid, cluster).
+
+    Raises
+    ------
+    StateError
+        If the file is missing or malformed, was made on other clusters, or does not name exactly
+        the clusters there are.
+    """
+    content = read_yaml(path)
+    if not isinstance(content, dict) or not isinstance(content.get("clusters"), dict):
+        raise StateError(
+            f"{path} has no section 'clusters': remove it and run `tomopipe junk` again"
+        )
+    entries = {_label(path, key): value for key, value in content["clusters"].items()}
+    decisions = {key: _word(path, key, value) for key, value in entries.items()}
+    fingerprint = str(content.get("clusters_fingerprint"))
+    if fingerprint != clusters_fingerprint(clusters):
+        raise StateError(
+            f"{path} was decided on other clusters than those of the analysis beside it "
+            f"({fingerprint[:15]}… is not {clusters_fingerprint(clusters)[:15]}…): move the file "
+            "away, run `tomopipe junk` for a new proposal and repeat your changes there"
+        )
+    _check_labels(path, set(decisions), set(clusters["cluster"].astype(int)))
+    automatic = {k: str(v.get("automatic", decisions[k])) for k, v in entries.items()}
+    return Selection(
+        fingerprint=fingerprint,
+        decisions=decisions,
+        automatic=automatic,
+        reasons={k: str(v.get("reason", "")) for k, v in entries.items()},
+        person=content.get("decided_by") == "person" or decisions != automatic,
+    )
+
+
+def _check_labels(path: Path, named: set[int], existing: set[int]) -> None:
+    if unknown := sorted(named - existing):
+        raise StateError(
+            f"{path} names cluster {unknown[0]}, which does not exist (there are {len(existing)}, "
+            f"0 to {max(existing)}): remove that entry"
+        )
+    if missing := sorted(existing - named):
+        raise StateError(f"{path} says nothing about cluster {missing[0]}: add its decision")
+
+
+def _label(path: Path, key: Any) -> int:
+    if isinstance(key, int) and not isinstance(key, bool):
+        return key
+    raise StateError(f"{path}: {key!r} under 'clusters' is not a cluster number: correct it")
+
+
+def _word(path: Path, cluster: int, entry: Any) -> str:
+    word = entry.get("decision") if isinstance(entry, dict) else None
+    if word not in DECISIONS:
+        raise StateError(
+            f"{path}: decision of cluster {cluster} is {word!r}: write keep, junk or unsure"
+        )
+    return str(word)

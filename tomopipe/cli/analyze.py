@@ -1,0 +1,34 @@
+"""`tomopipe analyze`: clusters, coordinates and volumes from latents."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tomopipe.cli.arguments import add_particles, add_store, kept_uids
+from tomopipe.cli.settings import add_settings, read_settings
+
+HELP = "cluster the latents, and make volumes across the latent space"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    from tomopipe.config.analysis import AnalysisSettings
+
+    add_store(parser)
+    parser.add_argument(
+        "model", type=Path, metavar="MODEL", help="folder of a linear or neural model"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder for tables and volumes")
+    add_particles(parser)
+    add_settings(parser, AnalysisSettings)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Do the work."""
+    from tomopipe.config.analysis import AnalysisSettings
+
+    settings = read_settings(args, AnalysisSettings)
+    from tomopipe.analysis.analyze import analyze
+
+    analyze(args.store, args.model, args.out, settings, uids=kept_uids(args.particles))

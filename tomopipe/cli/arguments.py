@@ -1,0 +1,81 @@
+"""Arguments that several verbs share: the store, and which of its particles."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tomopipe.errors import ConfigError, StateError
+
+if TYPE_CHECKING:
+    from tomopipe.config.run import Config
+
+
+def add_store(parser: argparse.ArgumentParser) -> None:
+    """Add the positional STORE."""
+    parser.add_argument(
+        "store", type=Path, metavar="STORE", help="store made by `tomopipe prepare`"
+    )
+
+
+def add_dataset(parser: argparse.ArgumentParser) -> None:
+    """Add the positional DIR."""
+    parser.add_argument(
+        "dataset", type=Path, metavar="DIR", help="folder made by `tomopipe import`"
+    )
+
+
+def add_particles(parser: argparse.ArgumentParser) -> None:
+    """Add `--particles`."""
+    parser.add_argument(
+        "--particles",
+        type=Path,
+        metavar="TABLE",
+        help="selected.parquet of a branch: only its kept particles (default: all of the store)",
+    )
+
+
+def kept_uids(table: Path | None) -> list[str] | None:
+    """Uids that a selection keeps, in its order; None without a table.
+
+    Raises
+    ------
+    StateError
+        If the table keeps nothing, or is not a selection.
+    """
+    if table is None:
+        return None
+    from tomopipe.io.atomic import read_parquet
+
+    frame = read_parquet(table)
+    missing = {"uid", "kept"} - set(frame.columns)
+    if missing:
+        raise StateError(f"{table}: has no column {sorted(missing)[0]!r}; give a selected.parquet")
+    uids: list[str] = frame.loc[frame["kept"].astype(bool), "uid"].astype(str).tolist()
+    if not uids:
+        raise StateError(f"{table}: keeps no particle; widen the branch's select")
+    return uids
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """Add `--config`."""
+    parser.add_argument(
+        "--config",
+        default="config/config.yaml",
+        metavar="CONFIG",
+        help="config file of the run, or its content as JSON (default: config/config.yaml)",
+    )
+
+
+def given_config(text: str) -> Config:
+    """Config of a `--config` argument; raises `ConfigError` in one sentence."""
+    from tomopipe.config.run import parse_config, read_config
+
+    if not text.lstrip().startswith("{"):
+        return read_config(text)
+    try:
+        return parse_config(json.loads(text), "--config")
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"--config: is not valid JSON ({error}); give a file") from None

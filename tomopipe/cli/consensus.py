@@ -1,0 +1,31 @@
+"""`tomopipe consensus`: weighted back-projection with half-maps and FSC."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tomopipe.cli.arguments import add_particles, add_store, kept_uids
+from tomopipe.cli.settings import add_settings, read_settings
+
+HELP = "back-project the consensus map, half-maps and FSC"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    from tomopipe.config.linear import ConsensusSettings
+
+    add_store(parser)
+    parser.add_argument("--out", type=Path, required=True, help="folder for maps and fsc.csv")
+    add_particles(parser)
+    add_settings(parser, ConsensusSettings)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Do the work."""
+    from tomopipe.config.linear import ConsensusSettings
+
+    settings = read_settings(args, ConsensusSettings)
+    from tomopipe.reconstruct.consensus import consensus
+
+    consensus(args.store, args.out, settings, uids=kept_uids(args.particles))

@@ -1,0 +1,29 @@
+"""`tomopipe convergence`: whether a training has converged or overfits."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tomopipe.cli.settings import add_settings, read_settings
+
+HELP = "say whether a training has converged, with the evidence"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    from tomopipe.config.analysis import ConvergenceSettings
+
+    parser.add_argument("model", type=Path, metavar="MODEL", help="folder made by `tomopipe train`")
+    parser.add_argument("--out", type=Path, required=True, help="folder for convergence.json")
+    add_settings(parser, ConvergenceSettings)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Do the work."""
+    from tomopipe.config.analysis import ConvergenceSettings
+
+    settings = read_settings(args, ConvergenceSettings)
+    from tomopipe.analysis.convergence import assess
+
+    assess(args.model, args.out, settings)

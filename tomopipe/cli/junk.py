@@ -1,0 +1,38 @@
+"""`tomopipe junk`: evidence and an automatic, editable decision for every cluster."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tomopipe.cli.arguments import add_store
+from tomopipe.cli.settings import add_settings, read_settings
+
+HELP = "judge every cluster: keep, junk or unsure, with reasons"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    from tomopipe.config.analysis import JunkSettings
+
+    add_store(parser)
+    parser.add_argument("--model", type=Path, required=True, help="folder of the analysed model")
+    parser.add_argument("--analysis", type=Path, required=True, help="folder of `tomopipe analyze`")
+    parser.add_argument("--consensus", type=Path, required=True, help="folder of the consensus")
+    parser.add_argument("--out", type=Path, required=True, help="selection.yaml, to be edited")
+    parser.add_argument(
+        "--evidence", type=Path, required=True, help="junk.parquet, row per cluster"
+    )
+    add_settings(parser, JunkSettings)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Do the work."""
+    from tomopipe.config.analysis import JunkSettings
+
+    settings = read_settings(args, JunkSettings)
+    from tomopipe.analysis.junk import find_junk
+
+    find_junk(
+        args.store, args.model, args.analysis, args.consensus, args.out, args.evidence, settings
+    )

@@ -1,0 +1,31 @@
+"""`tomopipe linear`: the linear model of heterogeneity."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tomopipe.cli.arguments import add_particles, add_store, kept_uids
+from tomopipe.cli.settings import add_settings, read_settings
+
+HELP = "fit the linear model: eigenvolumes, latents with covariance"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    from tomopipe.config.linear import LinearSettings
+
+    add_store(parser)
+    parser.add_argument("--out", type=Path, required=True, help="folder for model and latents")
+    add_particles(parser)
+    add_settings(parser, LinearSettings)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Do the work."""
+    from tomopipe.config.linear import LinearSettings
+
+    settings = read_settings(args, LinearSettings)
+    from tomopipe.training.linear import fit_linear
+
+    fit_linear(args.store, args.out, settings, uids=kept_uids(args.particles))

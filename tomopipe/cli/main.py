@@ -1,0 +1,127 @@
+"""The entry point: find the verb, build only its parser, run it, and say errors in one sentence."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Protocol
+
+from tomopipe import __version__
+from tomopipe.errors import TomopipeError
+
+# verb: module below tomopipe.cli
+VERBS = {
+    "simulate": "simulate",
+    "import": "import_",
+    "prepare": "prepare",
+    "select": "select",
+    "consensus": "consensus",
+    "linear": "linear",
+    "train": "train",
+    "convergence": "convergence",
+    "analyze": "analyze",
+    "junk": "junk",
+    "export": "export",
+    "recover": "recover",
+    "report": "report",
+    "volumes": "volumes",
+    "compare": "compare",
+    "config": "config",
+}
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+)
+
+
+class Verb(Protocol):
+    """What every module of a verb offers."""
+
+    HELP: str
+
+    def configure(self, parser: argparse.ArgumentParser) -> None:
+        """Add the verb's arguments."""
+
+    def run(self, args: argparse.Namespace) -> None:
+        """Do the work."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; gives the exit code: 0 done, 2 an error that the user can mend."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0].startswith("-"):
+        return _about(words)
+    if words[0] not in VERBS:
+        return _fail(_unknown(words[0]))
+    verb = _load(words[0])
+    args = _parser(words[0], verb).parse_args(words[1:])
+    _limit_threads(args.threads)
+    try:
+        verb.run(args)
+    except TomopipeError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        return _fail("stopped from the keyboard", code=130)
+    return 0
+
+
+def _load(name: str) -> Verb:
+    module: Verb = importlib.import_module(f"tomopipe.cli.{VERBS[name]}")
+    return module
+
+
+def _parser(name: str, verb: Verb) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"tomopipe {name}",
+        description=verb.HELP,
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=100),
+        allow_abbrev=False,
+    )
+    verb.configure(parser)
+    parser.add_argument(
+        "--threads", type=int, metavar="N", help="CPU threads to use (default: all cores)"
+    )
+    return parser
+
+
+def _about(words: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="tomopipe",
+        usage="tomopipe VERB [options]      (tomopipe VERB --help lists them)",
+        description="Heterogeneity of particles in cryo-electron tomography, step by step. "
+        "The workflow runs these steps for you: see `snakemake` in README.md.",
+        epilog="verbs:\n" + "\n".join(f"  {name:<12} {_load(name).HELP}" for name in VERBS),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"tomopipe {__version__}")
+    parser.parse_args(words)
+    parser.print_help()
+    return 0
+
+
+def _unknown(word: str) -> str:
+    close = difflib.get_close_matches(word, VERBS, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"there is no verb {word!r}: {hint}`tomopipe --help` lists them"
+
+
+def _limit_threads(threads: int | None) -> None:
+    """Tell every numerical library before it is imported; torch reads OMP_NUM_THREADS too."""
+    if threads is not None:
+        os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(max(threads, 1))))
+
+
+def _fail(sentence: str, code: int = 2) -> int:
+    print(f"tomopipe: {' '.join(sentence.split())}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

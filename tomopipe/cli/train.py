@@ -1,0 +1,60 @@
+"""`tomopipe train`: the neural models."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tomopipe.cli.arguments import add_particles, add_store, kept_uids
+from tomopipe.cli.settings import add_settings, read_settings
+
+HELP = "train a neural model, or go on with one that was interrupted"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    from tomopipe.config.training import HeterogeneousSettings, HomogeneousSettings
+
+    add_store(parser)
+    parser.add_argument("--out", type=Path, required=True, help="folder for model and latents")
+    parser.add_argument(
+        "--model",
+        choices=("heterogeneous", "homogeneous"),
+        default="heterogeneous",
+        help="latent model, or one map for all particles (default: heterogeneous)",
+    )
+    parser.add_argument(
+        "--state", type=Path, help="folder of the training state (default: OUT.state, beside OUT)"
+    )
+    parser.add_argument("--linear", type=Path, help="linear model of the same branch: a warm start")
+    parser.add_argument("--consensus", type=Path, help="consensus of the same branch: a warm start")
+    add_particles(parser)
+    add_settings(parser, HeterogeneousSettings, HomogeneousSettings)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Do the work."""
+    from tomopipe.config.training import HeterogeneousSettings, HomogeneousSettings
+
+    uids = kept_uids(args.particles)
+    state = args.state or args.out.with_name(f"{args.out.name}.state")
+    if args.model == "homogeneous":
+        homogeneous = read_settings(args, HomogeneousSettings)
+        from tomopipe.training.neural import train_homogeneous
+
+        train_homogeneous(
+            args.store, args.out, homogeneous, uids=uids, state=state, consensus=args.consensus
+        )
+        return
+    heterogeneous = read_settings(args, HeterogeneousSettings)
+    from tomopipe.training.neural import train_heterogeneous
+
+    train_heterogeneous(
+        args.store,
+        args.out,
+        heterogeneous,
+        uids=uids,
+        state=state,
+        linear=args.linear,
+        consensus=args.consensus,
+    )

@@ -1,0 +1,200 @@
+"""Settings of analysis, convergence, junk and selection."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from tomopipe.config.base import Section
+
+
+class AnalysisSettings(Section):
+    """How latents are clustered and which volumes are written."""
+
+    clusters: int = Field(10, ge=1, description="number of clusters k")
+    method: Literal["kmeans", "gmm"] = Field(
+        "kmeans", description="which labels are 'cluster': k-means, or a full-covariance mixture"
+    )
+    metric: Literal["auto", "precision", "latent"] = Field(
+        "auto",
+        description="distance between particles: 'precision' weighs latent directions by how well "
+        "the images determine them, 'latent' takes them as they are; 'auto' is precision for a "
+        "model with posterior covariances",
+    )
+    volumes_at: Literal["auto", "mean", "representative"] = Field(
+        "auto",
+        description="where a cluster's volume is decoded: its mean latent, or the particle nearest "
+        "to its centre; 'auto' is mean for the linear model",
+    )
+    umap: bool = Field(True, description="compute the two UMAP coordinates")
+    umap_neighbors: int = Field(15, ge=2, description="neighbours of UMAP (particles)")
+    umap_min_distance: float = Field(0.1, ge=0, le=1, description="UMAP min_dist")
+    coordinate: bool = Field(
+        True, description="compute a one-dimensional coordinate, for continuous motion"
+    )
+    traversal: int = Field(10, ge=2, description="volumes along each traversal")
+    traversal_components: int = Field(3, ge=0, description="principal components traversed")
+    volumes_box: int | None = Field(
+        None, ge=8, multiple_of=2, description="box of written volumes (voxels); null = the model's"
+    )
+    backprojection: bool = Field(
+        True, description="back-project every cluster's particles, with half-maps and their FSC"
+    )
+    trim: float = Field(
+        0.02, ge=0, le=0.2, description="largest share of isolated particles left out of the fit"
+    )
+    seed: int = Field(0, ge=0, description="seed of k-means, the mixture and UMAP")
+
+
+class JunkSettings(Section):
+    """Where a cluster stops being a particle; all limits are relative to the good clusters."""
+
+    junk_below: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="junk when agreement with the consensus is below this share "
+        "of what the good clusters reach",
+    )
+    unsure_below: float = Field(
+        0.7, ge=0, le=1, description="unsure when agreement is below this share"
+    )
+    sigmas: float = Field(
+        4.0, gt=0, description="differences within this many spreads of the good clusters are noise"
+    )
+    max_junk_fraction: float = Field(
+        0.5, gt=0, le=0.5, description="largest share of the particles that may be called junk"
+    )
+    min_particles: int = Field(
+        5, ge=1, description="clusters smaller than this (particles) are unsure at worst"
+    )
+    controls: int = Field(
+        1, ge=1, le=20, description="random groups of a cluster's size back-projected to compare"
+    )
+    seed: int = Field(0, ge=0, description="seed of the random groups")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> JunkSettings:
+        if self.junk_below > self.unsure_below:
+            raise ValueError("junk_below must not exceed unsure_below")
+        return self
+
+
+class ClusterChoice(Section):
+    """Clusters of the parent's analysis, by label."""
+
+    keep: tuple[int, ...] | None = Field(None, description="labels to keep, all others are left")
+    drop: tuple[int, ...] | None = Field(None, description="labels to leave, all others are kept")
+    of: str | None = Field(
+        None, description="fingerprint of the clusters this was decided on (analysis.json)"
+    )
+
+    @model_validator(mode="after")
+    def _one_list(self) -> ClusterChoice:
+        if (self.keep is None) == (self.drop is None):
+            raise ValueError("give exactly one of keep and drop")
+        if not (self.keep or self.drop):
+            raise ValueError("the list of clusters is empty")
+        return self
+
+
+class Quality(Section):
+    """Limits on single particles."""
+
+    min_images: int | None = Field(None, ge=1, description="fewest tilt images of a particle")
+    max_error: float | None = Field(
+        None, gt=0, description="largest normalised residual ('error' in the parent's latents)"
+    )
+    min_signal: float | None = Field(
+        None,
+        description="least contrast of the consensus in a particle's images, 1 being that of the "
+        "good clusters ('signal' in the parent's junk_particles.parquet)",
+    )
+
+    @model_validator(mode="after")
+    def _some_limit(self) -> Quality:
+        if self.min_images is None and self.max_error is None and self.min_signal is None:
+            raise ValueError("give min_images, max_error, min_signal or several")
+        return self
+
+
+class Select(Section):
+    """Which of the parent's particles a branch keeps: one kind, or several that must all agree.
+
+    Without any kind the branch is undecided and waits.
+    """
+
+    junk: Literal["auto"] | None = Field(
+        None, description="obey the parent's selection.yaml: junk is left, keep and unsure stay"
+    )
+    clusters: ClusterChoice | None = Field(None, description="clusters by label")
+    largest: int | None = Field(None, ge=1, description="the n largest clusters of the parent")
+    region: dict[str, tuple[float, float]] | None = Field(
+        None,
+        min_length=1,
+        description="ranges [low, high] of columns of the parent's analysis/latents.parquet "
+        "(z0, pc0, umap0, coordinate, ...)",
+    )
+    file: str | None = Field(
+        None, min_length=1, description="uids to keep: text (one a line), parquet, CSV or STAR"
+    )
+    quality: Quality | None = Field(None, description="limits on single particles")
+    allow_missing: bool = Field(
+        False, description="particles that this branch's data set lacks are left as 'absent'"
+    )
+
+    @model_validator(mode="after")
+    def _ranges(self) -> Select:
+        for column, (low, high) in (self.region or {}).items():
+            if not low <= high:
+                raise ValueError(f"region {column}: {low} is above {high}")
+        return self
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Names of the kinds that are given."""
+        names = ("junk", "clusters", "largest", "region", "file", "quality")
+        return tuple(name for name in names if getattr(self, name) is not None)
+
+    @property
+    def decided(self) -> bool:
+        """Whether any kind is given."""
+        return bool(self.kinds)
+
+
+class ConvergenceSettings(Section):
+    """When a training counts as finished."""
+
+    gain: float = Field(
+        0.02,
+        gt=0,
+        lt=1,
+        description="the held-out loss has settled when an epoch lowers it by less than this share "
+        "of all that was gained",
+    )
+    shift: float = Field(
+        0.15,
+        gt=0,
+        description="latents have settled when half of the particles move less than this share of "
+        "the latent spread in an epoch, whole-space turns and stretches taken out",
+    )
+    volume_cc: float = Field(
+        0.98,
+        gt=0,
+        lt=1,
+        description="volumes have settled when the median CC of landmarks with the epoch before "
+        "is at least this",
+    )
+    rise: float = Field(
+        0.05,
+        gt=0,
+        description="overfitting when the held-out loss stands this share of the gain above its "
+        "minimum",
+    )
+    patience: int = Field(3, ge=1, description="epochs in a row that must agree")
+    landmarks: int = Field(8, ge=1, le=100, description="latent landmarks decoded at every epoch")
+    volumes_box: int = Field(
+        48, ge=16, multiple_of=2, description="largest box of the volumes compared (voxels)"
+    )
+    seed: int = Field(0, ge=0, description="seed of the landmarks")

@@ -1,0 +1,63 @@
+"""Settings of import and export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from tomopipe.config.base import Section
+
+Dialect = Literal[
+    "auto", "warp", "cryosrpnt", "relion5", "warptools", "nextpyp", "relion31", "cistem", "single"
+]
+
+
+class ImportSettings(Section):
+    """How a STAR file is read; everything is taken from its columns unless set here."""
+
+    dialect: Dialect = Field(
+        "auto", description="program that wrote the STAR file; auto = by columns"
+    )
+    data_dir: Path | None = Field(
+        None,
+        description="folder that image paths are relative to; null = look around the STAR file",
+    )
+    tomograms: Path | None = Field(
+        None,
+        description="tomograms STAR file; null = named by the optimisation set or found beside",
+    )
+    stack: Path | None = Field(
+        None,
+        description="image stack of a STAR file that names none (cisTEM); null = from the file",
+    )
+    contrast: Literal["auto", "bright", "dark"] = Field(
+        "auto", description="sign of protein in the stacks; auto = bright, as RELION and Warp write"
+    )
+    premultiplied: bool | Literal["auto"] = Field(
+        "auto", description="stacks are multiplied by the CTF; auto = rlnCtfDataAreCtfPremultiplied"
+    )
+    dose_weighted: bool | Literal["auto"] = Field(
+        "auto", description="stacks are dose-weighted; auto = what the program that wrote them does"
+    )
+    dose_per_tilt: float | None = Field(
+        None, gt=0, description="dose of one tilt image (e/Å²); null = as the file says"
+    )
+    pixel_size_angstrom: float | None = Field(
+        None, gt=0, description="pixel size of the images (Å); null = as the file says"
+    )
+    hand: Literal["keep", "mirror"] = Field(
+        "keep", description="mirror = turn maps of the wrong hand into the right one (z to -z)"
+    )
+    seed: int = Field(0, ge=0, description="seed of half-sets when the file has no rlnRandomSubset")
+
+
+class ExportSettings(Section):
+    """Which STAR files `export` writes."""
+
+    relion5: bool = Field(True, description="also write a RELION-5 optimisation set per group")
+    paths: Literal["source", "absolute"] = Field(
+        "source",
+        description="image paths: as in the source, or absolute so that they always resolve",
+    )

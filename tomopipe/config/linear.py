@@ -1,0 +1,46 @@
+"""Settings of the consensus and of the linear model."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from tomopipe.config.base import Section
+
+
+class ConsensusSettings(Section):
+    """Weighted back-projection with half-maps by particle."""
+
+    mask_diameter_angstrom: float | None = Field(
+        None, gt=0, description="diameter of the spherical mask (Å); by default 0.9 of the box"
+    )
+    wiener: float = Field(
+        1.0,
+        ge=0,
+        description="factor on the Wiener term from the half-map FSC; 0 divides by the weights alone",
+    )
+
+
+class LinearSettings(Section):
+    """Probabilistic principal components of the volume, by expectation maximisation."""
+
+    components: int = Field(6, ge=1, le=64, description="components K of the linear subspace")
+    rounds: int = Field(30, ge=1, description="rounds of expectation maximisation")
+    prior: float = Field(
+        0.05,
+        gt=0,
+        description="prior variance of a component per Fourier shell, as a fraction of the mean "
+        "map's power there",
+    )
+    mask_diameter_angstrom: float | None = Field(
+        None,
+        gt=0,
+        description="diameter of a spherical support (Å); by default a mask grown from the mean map",
+    )
+    mask_dilate_angstrom: float = Field(
+        15.0, ge=0, description="how far the mask reaches beyond the mean map's density (Å)"
+    )
+    padding: int = Field(2, ge=1, le=3, description="oversampling of the Fourier grid")
+    memory_gb: float = Field(
+        4.0, gt=0, description="statistics are kept in memory up to this (GB), else read every round"
+    )
+    seed: int = Field(0, ge=0, description="seed of the first latents")

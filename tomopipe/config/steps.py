@@ -1,0 +1,27 @@
+"""The step-format versions: raise one when a step's results would come out differently.
+
+Snakemake notices changed settings, inputs and commands, but not changed code of this package. The
+rules put these numbers into their `params`, so that raising one re-runs that step and what follows
+from it, and nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+STEP_FORMAT: Final[dict[str, int]] = {
+    "simulate": 1,
+    "import": 1,
+    "prepare": 1,
+    "select": 1,
+    "consensus": 1,
+    "linear": 1,
+    "homogeneous": 1,
+    "heterogeneous": 1,
+    "convergence": 1,
+    "analysis": 1,
+    "junk": 1,
+    "export": 1,
+    "recovery": 1,
+    "report": 1,
+}

@@ -1,0 +1,145 @@
+"""A batch: all kept coefficients of some particles, flat, with everything the models need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+from tomopipe.physics.project import slice_points
+
+
+@dataclass(frozen=True)
+class Batch:
+    """P particles with I images and C coefficients, flat, so that no loop over particles is needed.
+
+    The image model is `data = prefilter * (ctf0 * damage * V(points) + noise)`, where `prefilter`
+    is what was done to the images before we saw them (CTF premultiplication, dose weighting).
+    Reference models ignore `damage` in the signal and use it in `weight`.
+
+    Attributes
+    ----------
+    particles
+        `(P,)` positions in the store view.
+    uids
+        Their uids.
+    images
+        `(I,)` positions in the view's image table.
+    image_particle
+        `(I,)` 0 … P-1.
+    image_start
+        `(I + 1,)` prefix sums of the images' coefficient counts.
+    coefficient_image
+        `(C,)` 0 … I-1.
+    coefficient_lattice
+        `(C,)` index into `lattice`.
+    data
+        `(C, 2)` (Re, Im) of the centred, windowed transform over the store's scale, signed so
+        that protein is positive after the CTF.
+    ctf
+        `(C,)` transfer of the images as stored: CTF x scale x prefilter.
+    prefilter
+        `(C,)` CTF for premultiplied images, dose weight for dose-weighted ones, else 1.
+    damage
+        `(C,)` exp(-dose / 2 critical dose), the signal left at this dose; 1 where dose is unknown.
+    weight
+        `(C,)` loss weight: dose weight x cos(stage tilt), as the store's settings say.
+    kept
+        `(C,)` inside the dose mask (everything, if the store was prepared with the mask).
+    view
+        `(I, 3, 3)` view matrices.
+    dose, tilt
+        `(I,)` accumulated e/Å² and stage tilt in degrees (NaN unknown).
+    lattice
+        `(n_lattice, 2)` (kx, ky) of the store.
+    box
+        Box in pixels.
+    """
+
+    particles: Tensor
+    uids: list[str]
+    images: Tensor
+    image_particle: Tensor
+    image_start: Tensor
+    coefficient_image: Tensor
+    coefficient_lattice: Tensor
+    data: Tensor
+    ctf: Tensor
+    prefilter: Tensor
+    damage: Tensor
+    weight: Tensor
+    kept: Tensor
+    view: Tensor
+    dose: Tensor
+    tilt: Tensor
+    lattice: Tensor
+    box: int
+
+    @property
+    def n_particles(self) -> int:
+        """Number of particles."""
+        return len(self.particles)
+
+    @property
+    def n_images(self) -> int:
+        """Number of images."""
+        return len(self.images)
+
+    def points(self) -> Tensor:
+        """Where each coefficient lies in the volume's transform: `(C, 3)` (x, y, z), cycles/pixel."""
+        k = self.lattice[self.coefficient_lattice]
+        return slice_points(k, self.view[self.coefficient_image], self.box)
+
+    def coefficient_particle(self) -> Tensor:
+        """Particle (0 … P-1) of each coefficient: `(C,)`."""
+        return self.image_particle[self.coefficient_image]
+
+    def back_projection(self) -> tuple[Tensor, Tensor]:
+        """Factors of the most likely volume: V = sum(a data) / sum(b), each `(C,)`.
+
+        a = ctf0 damage / prefilter and b = (ctf0 damage)^2, times cos(tilt) because a tilted
+        specimen is thicker and its image noisier. For premultiplied images the division by the
+        prefilter cancels against the CTF, so nothing is divided by zero.
+        """
+        cosine = torch.cos(torch.deg2rad(torch.nan_to_num(self.tilt))).clamp(min=0.05)
+        cosine = cosine[self.coefficient_image]
+        safe = torch.where(self.prefilter.abs() > 1e-4, self.prefilter, torch.ones_like(self.ctf))
+        plain = torch.where(self.prefilter.abs() > 1e-4, self.ctf / safe, torch.zeros_like(self.ctf))
+        signal = plain * self.damage
+        return signal / safe * cosine, signal**2 * cosine
+
+    def select(self, fraction: float, generator: torch.Generator | None = None) -> Batch:
+        """A random `fraction` of the coefficients (at least one an image); images stay as they are."""
+        if fraction >= 1:
+            return self
+        draw = torch.rand(len(self.ctf), generator=generator)
+        return self.where((draw < fraction).to(self.ctf.device))
+
+    def where(self, chosen: Tensor) -> Batch:
+        """Only the coefficients where `chosen` `(C,)` is true."""
+        picked = {
+            name: getattr(self, name)[chosen]
+            for name in (
+                "coefficient_image",
+                "coefficient_lattice",
+                "data",
+                "ctf",
+                "prefilter",
+                "damage",
+                "weight",
+                "kept",
+            )
+        }
+        counts = torch.bincount(picked["coefficient_image"], minlength=self.n_images)
+        start = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+        return replace(self, image_start=start, **picked)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on `device`."""
+        moved = {
+            f.name: value.to(device, non_blocking=True)
+            for f in fields(self)
+            if isinstance(value := getattr(self, f.name), Tensor)
+        }
+        return replace(self, **moved)

@@ -1,0 +1,193 @@
+"""STAR files of every dialect into one particle table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tomopipe import __version__
+from tomopipe.config.importing import ImportSettings
+from tomopipe.dataset.dialects.cistem import read_cistem
+from tomopipe.dataset.dialects.detect import TOMO_DIALECTS, detect
+from tomopipe.dataset.dialects.draft import Draft
+from tomopipe.dataset.dialects.series import read_series
+from tomopipe.dataset.dialects.tomo import read_tomo
+from tomopipe.dataset.particles import IMAGE_COLUMNS, PARTICLE_COLUMNS, ParticleSet, mirrored, typed
+from tomopipe.dataset.source import save_source
+from tomopipe.dataset.stacks import StackFinder
+from tomopipe.errors import InputError
+from tomopipe.io.atomic import atomic_directory, fingerprint
+from tomopipe.io.star import read_star
+
+IMPORT_FORMAT = 1
+
+
+def import_star(star: Path | str, out: Path | str, settings: ImportSettings | None = None) -> None:
+    """Import a particle STAR file into the directory `out`.
+
+    Everything is read and checked before anything is written: after an error `out` is as it was.
+
+    Parameters
+    ----------
+    star
+        Particle STAR file or optimisation set, of any dialect in docs/input-formats.md.
+    out
+        Gets `particles.parquet`, `images.parquet`, `import.json` and `source/`.
+    settings
+        What the columns do not tell.
+
+    Raises
+    ------
+    InputError
+        If the input cannot be used; one sentence with file, block, column, row and the fix.
+    """
+    settings = settings or ImportSettings()
+    draft = read_draft(Path(star), settings)
+    particles = checked_particles(draft, settings)
+    with atomic_directory(out) as temporary:
+        particles.save(temporary)
+        save_source(temporary / "source", draft)
+
+
+def read_draft(star: Path, settings: ImportSettings) -> Draft:
+    """Read `star` by the dialect that its columns, or the settings, tell."""
+    source = read_star(star)
+    detected = detect(source)
+    dialect = detected.dialect if settings.dialect == "auto" else settings.dialect
+    _same_family(source.path, detected.dialect, dialect)
+    finder = StackFinder(star, settings.data_dir)
+    if dialect in TOMO_DIALECTS:
+        return read_tomo(source, detected.block, finder, settings)
+    if dialect == "cistem":
+        return read_cistem(source, detected.block, finder, settings)
+    return read_series(source, detected.block, dialect, finder, settings)
+
+
+def checked_particles(draft: Draft, settings: ImportSettings) -> ParticleSet:
+    """Check a draft as all dialects need it and make the particle set of it."""
+    _check_unique_particles(draft)
+    _check_unique_images(draft)
+    _check_box(draft)
+    counts = draft.images["uid"].value_counts()
+    particles = draft.particles.assign(
+        half=_halves(draft.particles, settings.seed),
+        n_images=draft.particles["uid"].map(counts),
+    )
+    images = mirrored(draft.images) if settings.hand == "mirror" else draft.images
+    images = typed(images, IMAGE_COLUMNS)
+    return ParticleSet(typed(particles, PARTICLE_COLUMNS), images, _info(draft, settings))
+
+
+def _same_family(path: Path, found: str, wanted: str) -> None:
+    """Refuse to force a dialect on a table of another kind of rows."""
+
+    def family(dialect: str) -> str:
+        if dialect in TOMO_DIALECTS:
+            return "tomo"
+        return "cistem" if dialect == "cistem" else "images"
+
+    if family(found) != family(wanted):
+        raise InputError(
+            f"{path} has the columns of {found}, so it cannot be read as {wanted}: "
+            "set dialect to auto"
+        )
+
+
+def _check_unique_particles(draft: Draft) -> None:
+    uids = draft.particles["uid"]
+    twice = np.flatnonzero(uids.duplicated().to_numpy())
+    if twice.size:
+        uid = uids.iloc[int(twice[0])]
+        first, second = draft.particles.loc[uids == uid, "source_row"].iloc[:2]
+        raise InputError(
+            f"{draft.rows.where(int(second))} is the particle {uid} that row {int(first) + 1} "
+            "already is: remove the duplicate or give it a name of its own"
+        )
+
+
+def _check_unique_images(draft: Draft) -> None:
+    images = draft.images.sort_values("source_row", kind="stable")
+    twice = np.flatnonzero(images.duplicated(["stack", "slot"]).to_numpy())
+    if not twice.size:
+        return
+    image = images.iloc[int(twice[0])]
+    same = (images["stack"] == image["stack"]) & (images["slot"] == image["slot"])
+    first, second = images.loc[same, "source_row"].iloc[:2]
+    raise InputError(
+        f"{draft.rows.where(int(second))} uses image {int(image['slot']) + 1} of {image['stack']}, "
+        f"which row {int(first) + 1} already uses: remove the duplicate"
+    )
+
+
+def _check_box(draft: Draft) -> None:
+    boxes = draft.images["box"].to_numpy()
+    odd = np.flatnonzero(boxes != boxes[0])
+    if odd.size:
+        image = draft.images.iloc[int(odd[0])]
+        raise InputError(
+            f"{draft.rows.where(int(image['source_row']))} names a stack of {int(image['box'])} "
+            f"pixels where the first has {int(boxes[0])}: extract all particles in one box, or "
+            "import them as two data sets"
+        )
+
+
+def _halves(particles: pd.DataFrame, seed: int) -> NDArray[np.int8]:
+    """Take the file's half-sets, else split each tomogram at random into equal halves.
+
+    The split depends on the uids and the seed, not on the order of rows.
+    """
+    given = particles["random_subset"].to_numpy(dtype=float)
+    if np.isin(given, (1, 2)).all():
+        return given.astype(np.int8)
+    halves = np.zeros(len(particles), dtype=np.int8)
+    generator = np.random.default_rng(seed)
+    uids = particles["uid"].to_numpy(dtype=str)
+    tomograms = particles["tomogram"].to_numpy(dtype=str)
+    start = 0
+    for tomogram in np.unique(tomograms):
+        members = np.flatnonzero(tomograms == tomogram)
+        members = members[np.argsort(uids[members])]
+        order = generator.permutation(len(members))
+        # tomograms with an odd number give the spare particle to each half in turn
+        halves[members[order]] = 1 + (np.arange(len(members)) + start) % 2
+        start += len(members)
+    return halves
+
+
+def _info(draft: Draft, settings: ImportSettings) -> dict[str, Any]:
+    """Contents of import.json."""
+    particles, images = draft.particles, draft.images
+    first = draft.files.get("optimisation_set", draft.files["particles"])
+    return {
+        "dialect": draft.dialect,
+        "star": str(first.path.resolve()),
+        "box": int(images["box"].iloc[0]),
+        "contrast": "bright" if settings.contrast == "auto" else settings.contrast,
+        "n_particles": len(particles),
+        "n_images": len(images),
+        "n_tomograms": int(particles["tomogram"].nunique()),
+        "optics": list(_optics(images)),
+        "sources": {role: fingerprint(star.path) for role, star in draft.files.items()},
+        "version": __version__,
+        "settings": settings.model_dump(mode="json"),
+        "step_format": IMPORT_FORMAT,
+    }
+
+
+def _optics(images: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    columns = ["pixel_size_angstrom", "voltage_kv", "cs_mm", "amplitude_contrast"]
+    flags = ["premultiplied", "dose_weighted"]
+    for name, members in images.groupby("optics", sort=False):
+        one = members.iloc[0]
+        yield {
+            "name": str(name),
+            "box": int(one["box"]),
+            **{column: float(one[column]) for column in columns},
+            **{flag: bool(one[flag]) for flag in flags},
+            "n_images": len(members),
+        }

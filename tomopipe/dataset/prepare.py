@@ -1,0 +1,249 @@
+"""From images on disk to the packed store: in parallel, in bounded memory, resumable.
+
+Everything that never changes during training is done here once: centring, window, transform,
+sign, half plane and dose mask.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tomopipe import __version__
+from tomopipe.config.prepare import PrepareSettings
+from tomopipe.dataset.store import STEP_FORMAT
+from tomopipe.errors import InputError
+from tomopipe.io.atomic import fingerprint, read_json, read_parquet, write_json, write_parquet
+from tomopipe.io.mrc import open_stack
+from tomopipe.io.progress import Progress
+from tomopipe.physics.dose import highest_frequency
+from tomopipe.physics.fourier import fft2c, half_plane, ifft2c, shift_phase
+from tomopipe.physics.window import cosine_window
+
+_CHUNK_IMAGES = 2048
+_SAMPLE_IMAGES = 2000
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What a worker needs to transform images: all plain values, so that it can be sent to it."""
+
+    box: int
+    bright: bool
+    window_inner: float
+    window_outer: float
+
+
+def prepare(dataset_dir: Path, out: Path, settings: PrepareSettings | None = None) -> None:
+    """Write the packed store of an imported data set.
+
+    An interrupted run continues where it stopped: chunks that are on disk are not done again.
+
+    Parameters
+    ----------
+    dataset_dir
+        Where `tomopipe import` left `particles.parquet`, `images.parquet` and `import.json`.
+    out
+        The store, a directory; it appears when it is complete.
+    settings
+        Window, masks, weights and workers.
+
+    Raises
+    ------
+    InputError
+        If a stack is unreadable or holds values that are not finite.
+    StateError
+        If the data set has not been imported.
+    """
+    settings = settings or PrepareSettings()
+    meta = read_json(dataset_dir / "import.json")
+    particles = read_parquet(dataset_dir / "particles.parquet")
+    images = read_parquet(dataset_dir / "images.parquet")
+    box = int(meta["box"])
+    images = _with_counts(images, box, settings)
+    job = _Job(box, meta["contrast"] == "bright", settings.window_inner, settings.window_outer)
+    key = fingerprint(
+        STEP_FORMAT,
+        settings.model_dump(exclude={"workers"}),
+        dataset_dir / "images.parquet",
+        dataset_dir / "import.json",
+    )
+    work = out.with_name(f".{out.name}.partial")
+    _start(work, key)
+    scale = _scale(images, job)
+    array = _packed(work / "coefficients.npy", int(images["coefficient_count"].sum()))
+    _fill(work, array, images, job, scale, settings.workers)
+    write_parquet(work / "particles.parquet", particles)
+    write_parquet(work / "images.parquet", images)
+    record = {
+        "step_format": STEP_FORMAT,
+        "version": __version__,
+        "box": box,
+        "pixel_size_angstrom": float(images["pixel_size_angstrom"].median()),
+        "scale": scale,
+        "n_particles": len(particles),
+        "n_images": len(images),
+        "n_coefficients": int(images["coefficient_count"].sum()),
+        "share_kept": float(images["kept_count"].sum() / (len(images) * len(half_plane(box).points))),
+        "bytes": (work / "coefficients.npy").stat().st_size,
+        "settings": settings.model_dump(),
+        "source": key,
+    }
+    write_json(work / "store.json", record)
+    (work / "progress.json").unlink(missing_ok=True)
+    if out.exists():
+        shutil.rmtree(out)
+    work.replace(out)
+
+
+def _start(work: Path, key: str) -> None:
+    """Keep the work of an interrupted run if it was made from the same input and settings."""
+    if work.exists():
+        same = (work / "progress.json").exists() and read_json(work / "progress.json")["key"] == key
+        if same:
+            return
+        shutil.rmtree(work)
+    work.mkdir(parents=True)
+    write_json(work / "progress.json", {"key": key, "done": []})
+
+
+def _with_counts(images: pd.DataFrame, box: int, settings: PrepareSettings) -> pd.DataFrame:
+    """The image table with how many coefficients of each image are stored, and where."""
+    plane = half_plane(box)
+    pixel = torch.from_numpy(images["pixel_size_angstrom"].to_numpy(np.float64, copy=True))
+    dose = torch.from_numpy(images["dose_e_per_A2"].to_numpy(np.float64, copy=True))
+    voltage = torch.from_numpy(images["voltage_kv"].to_numpy(np.float64, copy=True))
+    limit = highest_frequency(torch.nan_to_num(dose, nan=0.0), voltage) * pixel * box
+    kept = plane.count_within(limit).numpy()
+    stored = kept if settings.dose_mask else np.full(len(images), len(plane.points))
+    starts = np.concatenate([[0], np.cumsum(stored)[:-1]])
+    return images.assign(coefficient_start=starts, coefficient_count=stored, kept_count=kept)
+
+
+def _packed(path: Path, total: int) -> NDArray[np.float16]:
+    """The coefficient array on disk, made at its full size or opened again."""
+    if path.exists():
+        return np.load(path, mmap_mode="r+")  # type: ignore[no-any-return]
+    return np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=(total, 2))  # type: ignore[no-any-return]
+
+
+def _scale(images: pd.DataFrame, job: _Job) -> float:
+    """Standard deviation of the real and imaginary parts over an even sample of images."""
+    step = max(1, len(images) // _SAMPLE_IMAGES)
+    values = _transform(images.iloc[::step][:_SAMPLE_IMAGES], job)
+    scale = float(torch.view_as_real(values).double().std())
+    if scale == 0:
+        raise InputError(f"{images['stack'].iloc[0]}: all sampled images are constant: check the stacks")
+    return scale
+
+
+def _fill(
+    work: Path,
+    array: NDArray[np.float16],
+    images: pd.DataFrame,
+    job: _Job,
+    scale: float,
+    workers: int,
+) -> None:
+    """Transform all images in chunks and write them to their places, marking each chunk as done."""
+    state = read_json(work / "progress.json")
+    done = set(state["done"])
+    chunks = [c for c in range(0, len(images), _CHUNK_IMAGES) if c not in done]
+    tables = [images.iloc[c : c + _CHUNK_IMAGES] for c in chunks]
+    with Progress(len(images), "prepare") as progress:
+        progress.start_at(min(len(done) * _CHUNK_IMAGES, len(images)))
+        for chunk, table, packed in zip(
+            chunks, tables, _transformed(tables, job, scale, workers), strict=True
+        ):
+            first = int(table["coefficient_start"].iloc[0])
+            array[first : first + len(packed)] = packed
+            array.flush()  # type: ignore[attr-defined]
+            done.add(chunk)
+            write_json(work / "progress.json", {"key": state["key"], "done": sorted(done)})
+            progress.advance(len(table))
+
+
+def _transformed(tables, job, scale, workers):  # type: ignore[no-untyped-def]
+    """Packed coefficients of each table in order, by this process or by several."""
+    count = workers or len(os.sched_getaffinity(0))
+    if count == 1 or len(tables) == 1:
+        for table in tables:
+            yield _pack(table, job, scale)
+        return
+    with ProcessPoolExecutor(
+        min(count, len(tables)), mp_context=get_context("spawn"), initializer=_one_thread
+    ) as pool:
+        # a few chunks ahead of the writer, no more: memory stays bounded
+        pending = []
+        for table in tables:
+            pending.append(pool.submit(_pack, table, job, scale))
+            if len(pending) > 2 * count:
+                yield pending.pop(0).result()
+        for future in pending:
+            yield future.result()
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def _pack(table: pd.DataFrame, job: _Job, scale: float) -> NDArray[np.float16]:
+    """Kept coefficients of the images of `table`, one after the other: `(sum of counts, 2)`."""
+    values = torch.view_as_real(_transform(table, job)).numpy() / scale
+    counts = table["coefficient_count"].to_numpy()
+    inside = np.arange(values.shape[1])[None] < counts[:, None]
+    return values[inside].astype(np.float16)
+
+
+def _transform(table: pd.DataFrame, job: _Job) -> Tensor:
+    """Half-plane coefficients of the images of `table`, `(n, n_lattice)` complex64."""
+    pixels = torch.from_numpy(_read(table, job.box))
+    plane = half_plane(job.box)
+    shift = table[["shift_x_angstrom", "shift_y_angstrom"]].to_numpy(np.float64)
+    shift = torch.from_numpy(shift / table[["pixel_size_angstrom"]].to_numpy())
+    k = torch.arange(job.box) - job.box // 2
+    grid = torch.stack(torch.meshgrid(k, k, indexing="xy"), -1).reshape(-1, 2)
+    phase = shift_phase(grid, shift, job.box).reshape(-1, job.box, job.box)
+    # centre first, window after: the window then keeps the particle, not the middle of the box
+    centred = ifft2c(fft2c(pixels) * phase.to(torch.complex64)).real
+    window = cosine_window(job.box, job.window_inner, job.window_outer)
+    coefficients = plane.gather(fft2c(centred * window))
+    has_ctf = ~table["defocus_u_angstrom"].isna().to_numpy()
+    plain = has_ctf & ~table["premultiplied"].to_numpy(bool)
+    # CTF is negative at low frequency: bright protein needs the sign turned, once, unless the
+    # stack was multiplied by its CTF (then CTF^2 is positive) or never had one
+    flip = plain if job.bright else ~plain
+    return coefficients * torch.from_numpy(np.where(flip, -1.0, 1.0)).float()[:, None]
+
+
+def _read(table: pd.DataFrame, box: int) -> NDArray[np.float32]:
+    """Images of `table` as `(n, box, box)`, each stack opened once."""
+    out = np.empty((len(table), box, box), dtype=np.float32)
+    slots = table["slot"].to_numpy()
+    stacks = table["stack"].to_numpy(object)
+    for stack in pd.unique(stacks):
+        rows = np.flatnonzero(stacks == stack)
+        with open_stack(stack) as reader:
+            if reader.shape[1:] != (box, box) or reader.shape[0] <= slots[rows].max():
+                raise InputError(
+                    f"{stack} holds {reader.shape[0]} images of {reader.shape[2]} x {reader.shape[1]} "
+                    f"pixels, but slot {slots[rows].max() + 1} of {box} x {box} is needed: "
+                    "import the STAR file again"
+                )
+            out[rows] = reader.read(slots[rows])
+    if not np.isfinite(out).all():
+        bad = np.flatnonzero(~np.isfinite(out).all((1, 2)))[0]
+        raise InputError(
+            f"{stacks[bad]}: image {slots[bad] + 1} has values that are not finite: extract it again"
+        )
+    return out

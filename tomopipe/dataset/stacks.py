@@ -1,0 +1,123 @@
+"""Where the image stacks of a STAR file lie, and whether their headers can be believed."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import mrcfile
+
+from tomopipe.errors import InputError
+
+_PARENTS = 8
+
+
+@dataclass(frozen=True)
+class StackHeader:
+    """What the header of a stack says, checked against the size of the file."""
+
+    path: Path
+    sections: int
+    ny: int
+    nx: int
+
+
+@dataclass
+class StackFinder:
+    """Finds stacks by the names that a STAR file uses; every stack is opened once.
+
+    Names are tried as they stand, then relative to `data_dir`, to the STAR file's folder, to the
+    folders above it (RELION's paths start at the project folder) and to the working directory,
+    then by file name alone in `data_dir` and beside the STAR file.
+    """
+
+    star: Path
+    data_dir: Path | None = None
+    _found: dict[str, StackHeader] = field(default_factory=dict)
+    _last: Callable[[Path], Path] | None = None
+
+    def header(self, name: str, where: str) -> StackHeader:
+        """Header of the stack called `name`; `where` says which row asks for it, for messages.
+
+        Raises
+        ------
+        InputError
+            If it is not found (with the places tried), unreadable, truncated, or not square.
+        """
+        if name not in self._found:
+            self._found[name] = read_header(self._resolve(name, where), where)
+        return self._found[name]
+
+    def file(self, name: str, where: str) -> Path:
+        """Path of any file that a STAR file names, found in the same way."""
+        return self._resolve(name, where)
+
+    def _resolve(self, name: str, where: str) -> Path:
+        relative = Path(name)
+        if self._last is not None and (path := self._last(relative)).is_file():
+            return path.resolve()
+        tried: list[str] = []
+        for place in self._places():
+            path = place(relative)
+            if path.is_file():
+                self._last = place
+                return path.resolve()
+            if str(path) not in tried:
+                tried.append(str(path))
+        raise InputError(
+            f"{where} names {name}, which does not exist; tried {', '.join(tried)}: "
+            "set data_dir to the folder that holds the images"
+        )
+
+    def _places(self) -> Iterator[Callable[[Path], Path]]:
+        folder = self.star.resolve().parent
+        given = [] if self.data_dir is None else [self.data_dir]
+        for root in [*given, folder, *list(folder.parents)[:_PARENTS], Path.cwd()]:
+            yield partial(_inside, root)
+        for root in [*given, folder]:
+            yield partial(_by_file_name, root)
+
+
+def _inside(root: Path, name: Path) -> Path:
+    return root / name
+
+
+def _by_file_name(root: Path, name: Path) -> Path:
+    return root / name.name
+
+
+def read_header(path: Path, where: str) -> StackHeader:
+    """Header of an MRC stack, without reading its images.
+
+    Raises
+    ------
+    InputError
+        If the file is not MRC, is shorter than its header says, or its images are not square.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            with mrcfile.open(path, permissive=True, header_only=True) as mrc:
+                header = mrc.header
+                nx, ny, nz = int(header.nx), int(header.ny), int(header.nz)
+                item = mrcfile.utils.dtype_from_mode(int(header.mode)).itemsize
+                needed = 1024 + int(header.nsymbt) + nx * ny * nz * item
+    except (ValueError, OSError) as error:
+        detail = " ".join(str(error).split())
+        raise InputError(
+            f"{path}, named by {where}, is not a readable MRC stack ({detail}): extract it again"
+        ) from None
+    if nx <= 0 or ny != nx or nz <= 0:
+        raise InputError(
+            f"{path}, named by {where}, holds {nz} images of {nx} x {ny} pixels: "
+            "a stack of square images is needed"
+        )
+    if path.suffix not in {".gz", ".bz2"} and path.stat().st_size < needed:
+        raise InputError(
+            f"{path}, named by {where}, is truncated: its header promises {needed} bytes but the "
+            f"file has {path.stat().st_size}; copy or extract it again"
+        )
+    return StackHeader(path, nz, ny, nx)

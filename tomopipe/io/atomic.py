@@ -1,0 +1,201 @@
+"""Files are written whole or not at all: temporary name, fsync, rename."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from tomopipe.errors import StateError
+
+_CHUNK = 1 << 20
+
+
+@contextmanager
+def atomic_path(path: Path | str) -> Iterator[Path]:
+    """Give a temporary path beside `path` that takes its name when the block ends without error.
+
+    On an error the temporary file is removed and `path` stays as it was.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        _sync(temporary)
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync(path.parent)
+
+
+@contextmanager
+def atomic_directory(path: Path | str) -> Iterator[Path]:
+    """Give an empty directory beside `path` that becomes `path` when the block ends without error.
+
+    If `path` exists, files and folders of the same names in it are replaced, and others left.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    temporary.chmod(0o777 & ~_umask())
+    try:
+        yield temporary
+        for file in temporary.rglob("*"):
+            if file.is_file():
+                _sync(file)
+        _swap(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    _sync(path.parent)
+
+
+def _swap(new: Path, path: Path) -> None:
+    """Rename `new` to `path`; where a directory stands already, replace its entries one by one.
+
+    What else lies there stays: results of other stages, or what a user keeps in the folder given.
+    """
+    if not path.exists():
+        new.replace(path)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
+    for entry in sorted(new.iterdir()):
+        if (path / entry.name).exists():
+            (path / entry.name).replace(old / entry.name)
+        entry.replace(path / entry.name)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Write a text file atomically, in UTF-8."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path | str, value: Any) -> None:
+    """Write JSON atomically; NaN and infinities become null because JSON has none."""
+    write_text(path, json.dumps(_plain(value), indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path | str) -> Any:
+    """Read a JSON file.
+
+    Raises
+    ------
+    StateError
+        If the file is missing or not valid JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise StateError(f"{path} is missing: run the stage that writes it first") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise StateError(
+            f"{path} is not valid JSON ({error}): delete it and run its stage again"
+        ) from None
+
+
+def write_yaml(path: Path | str, value: Any) -> None:
+    """Write YAML atomically, keys in the order given."""
+    write_text(path, yaml.safe_dump(_plain(value), sort_keys=False, allow_unicode=True))
+
+
+def read_yaml(path: Path | str) -> Any:
+    """Read a YAML file with the safe loader.
+
+    Raises
+    ------
+    StateError
+        If the file is missing or not valid YAML.
+    """
+    try:
+        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise StateError(f"{path} is missing: run the stage that writes it first") from None
+    except yaml.YAMLError as error:
+        detail = " ".join(str(error).split())
+        raise StateError(f"{path} is not valid YAML ({detail}): correct it") from None
+
+
+def write_parquet(path: Path | str, table: pd.DataFrame) -> None:
+    """Write a table as parquet, atomically, without its index."""
+    with atomic_path(path) as temporary:
+        table.to_parquet(temporary, index=False)
+
+
+def read_parquet(path: Path | str) -> pd.DataFrame:
+    """Read a parquet table.
+
+    Raises
+    ------
+    StateError
+        If the file is missing or damaged.
+    """
+    try:
+        return pd.read_parquet(path)
+    except FileNotFoundError:
+        raise StateError(f"{path} is missing: run the stage that writes it first") from None
+    except (OSError, ValueError) as error:
+        detail = " ".join(str(error).split())
+        raise StateError(
+            f"{path} cannot be read ({detail}): delete it and run its stage again"
+        ) from None
+
+
+def fingerprint(*parts: Any) -> str:
+    """`sha256:` of files (given as Path: their bytes) and of plain values (as JSON), in order."""
+    digest = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, Path):
+            with part.open("rb") as stream:
+                while chunk := stream.read(_CHUNK):
+                    digest.update(chunk)
+        elif isinstance(part, np.ndarray) and part.dtype != object:
+            digest.update(np.ascontiguousarray(part).tobytes())
+        else:
+            digest.update(json.dumps(_plain(part), sort_keys=True).encode())
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _plain(value: Any) -> Any:
+    """`value` with numpy scalars, arrays, paths and non-finite floats made plain."""
+    if isinstance(value, dict):
+        return {str(_plain(k)) if not isinstance(k, int | str) else k: _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,111 @@
+"""MRC volumes and image stacks, through mrcfile; stacks are memory-mapped."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+from numpy.typing import NDArray
+
+from tomopipe.errors import InputError
+from tomopipe.io.atomic import atomic_path
+
+Floats = NDArray[np.float32]
+
+
+def read_volume(path: Path | str) -> tuple[Floats, float]:
+    """Read a volume as `(nz, ny, nx)` float32 in [z, y, x] order, and its pixel size in Å.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, unreadable, or not three-dimensional.
+    """
+    with _open(path) as mrc:
+        if mrc.data is None or mrc.data.ndim != 3:
+            raise InputError(f"{path} is not a 3-D volume: give an .mrc file with one map")
+        return np.array(mrc.data, dtype=np.float32), float(mrc.voxel_size.x)
+
+
+def write_volume(path: Path | str, volume: Floats, pixel_size: float) -> None:
+    """Write a `(nz, ny, nx)` volume as float32 with `pixel_size` in Å, atomically."""
+    with atomic_path(path) as temporary, mrcfile.new(temporary, overwrite=True) as mrc:
+        mrc.set_data(np.ascontiguousarray(volume, dtype=np.float32))
+        mrc.set_volume()
+        mrc.voxel_size = pixel_size
+
+
+def write_stack(path: Path | str, images: Floats, pixel_size: float, dtype: str = "float32") -> None:
+    """Write `(n, ny, nx)` images as an .mrcs stack of `dtype`, atomically."""
+    with atomic_path(path) as temporary, mrcfile.new(temporary, overwrite=True) as mrc:
+        mrc.set_data(np.ascontiguousarray(images, dtype=dtype))
+        mrc.set_image_stack()
+        mrc.voxel_size = pixel_size
+
+
+class StackReader:
+    """A memory-mapped stack: `shape` is `(n, ny, nx)`; `read` gives float32 images."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self._mrc = _open(path)
+        data = self._mrc.data
+        if data is None or data.ndim not in (2, 3):
+            raise InputError(f"{path} is not an image stack: give an .mrcs file of 2-D images")
+        self._data = data if data.ndim == 3 else data[None]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Number of images, rows, columns."""
+        n, ny, nx = self._data.shape
+        return int(n), int(ny), int(nx)
+
+    def read(self, slots: Sequence[int] | NDArray[np.integer]) -> Floats:
+        """Images at 0-based `slots` as `(len(slots), ny, nx)` float32."""
+        return np.asarray(self._data[np.asarray(slots)], dtype=np.float32)
+
+    def close(self) -> None:
+        """Give the memory map back."""
+        self._mrc.close()
+
+    def __enter__(self) -> StackReader:
+        """Use as a context manager."""
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Close at the end of the block."""
+        self.close()
+
+
+def open_stack(path: Path | str) -> StackReader:
+    """Open an image stack without reading it.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, unreadable, truncated, or not a stack.
+    """
+    return StackReader(path)
+
+
+def _open(path: Path | str) -> mrcfile.mrcfile.MrcFile:
+    """`mrcfile` memory map, with its errors as one sentence; compressed files are read whole."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path} does not exist: check the path")
+    try:
+        with warnings.catch_warnings():
+            # permissive: many programs leave a map ID or volume stack flag that the standard does not know
+            warnings.simplefilter("ignore", RuntimeWarning)
+            if path.suffix in {".gz", ".bz2"}:
+                mrc = mrcfile.open(path, permissive=True)
+            else:
+                mrc = mrcfile.mmap(path, mode="r", permissive=True)
+    except (ValueError, OSError) as error:
+        raise InputError(f"{path} is not a readable MRC file ({error}): extract it again") from None
+    if mrc.data is None:
+        raise InputError(f"{path} is truncated or damaged, its data block is unreadable: extract it again")
+    return mrc

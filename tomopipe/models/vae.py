@@ -1,0 +1,148 @@
+"""The heterogeneous model: encoder, latent space, decoder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tomopipe.config.training import HeterogeneousSettings
+from tomopipe.dataset.batch import Batch
+from tomopipe.models.decoder import FourierDecoder
+from tomopipe.models.encoder import TiltEncoder, VolumeEncoder
+from tomopipe.models.files import load_tensors, load_weights, read_config
+from tomopipe.models.mean import MeanVolume
+from tomopipe.models.precision import half_precision
+from tomopipe.models.volumes import decode_volume
+
+
+class HeterogeneousModel(nn.Module):
+    """A variational autoencoder from the tilts of a particle to its volume.
+
+    Attributes
+    ----------
+    box, pixel_size, scale
+        Of the store it was trained on; volumes are multiplied by `scale` to be in data units.
+    tilts
+        Tilts that the encoder takes of each particle (concatenate pooling); 0 = any number.
+    """
+
+    kind = "heterogeneous"
+
+    def __init__(
+        self,
+        settings: HeterogeneousSettings,
+        *,
+        box: int,
+        pixel_size: float,
+        scale: float,
+        tilts: int = 0,
+        mean: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        self.settings = settings
+        self.box = box
+        self.pixel_size = pixel_size
+        self.scale = scale
+        self.tilts = tilts
+        self.zdim = settings.zdim
+        self.mean = MeanVolume(torch.zeros(box, box, box) if mean is None else mean)
+        self.encoder = _encoder(settings, box, tilts)
+        self.decoder = FourierDecoder(
+            box, settings.zdim, settings.hidden, settings.layers, settings.feature_sigma
+        )
+
+    def encode(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Mean and log variance of the latents of a batch's particles, each `(P, zdim)`."""
+        mean, log_variance = self.encoder(batch, self.mean, damage=self.settings.damage)
+        return mean, log_variance
+
+    def transform(self, points: Tensor, particle: Tensor, z: Tensor) -> Tensor:
+        """Transform `(C, 2)` of the volumes at latents `(P, zdim)`, at `(C, 3)` points of each."""
+        with half_precision(self.settings, points.device):
+            change = self.decoder(points, particle, z)
+        total: Tensor = self.mean(points) + self.mean.scale(points) * change
+        return total
+
+    def predict(self, batch: Batch, z: Tensor) -> Tensor:
+        """Transform `(C, 2)` of each particle's volume at the batch's coefficients."""
+        return self.transform(batch.points(), batch.coefficient_particle(), z)
+
+    @torch.no_grad()
+    def volumes(self, z: Tensor, *, box: int | None = None) -> Tensor:
+        """Real volumes `(n, box, box, box)` at latents `(n, zdim)`: data units, protein bright."""
+        device = self.decoder.features.device
+        z = torch.as_tensor(z, dtype=torch.float32, device=device).reshape(-1, self.zdim)
+        size = box or self.box
+        out = torch.empty(len(z), size, size, size)
+        for i, row in enumerate(z):
+            out[i] = self.scale * decode_volume(
+                lambda points, row=row: self.transform(  # type: ignore[misc]
+                    points, points.new_zeros(len(points), dtype=torch.long), row[None]
+                ),
+                self.box,
+                size,
+                device,
+            )
+        return out
+
+    def describe(self) -> dict[str, Any]:
+        """What `config.json` needs to build this model again."""
+        return {
+            "kind": self.kind,
+            "box": self.box,
+            "pixel_size_angstrom": self.pixel_size,
+            "scale": self.scale,
+            "zdim": self.zdim,
+            "tilts": self.tilts,
+            "settings": self.settings.model_dump(),
+        }
+
+    @classmethod
+    def load(cls, directory: Path | str, *, epoch: int | None = None) -> HeterogeneousModel:
+        """Read a trained model; with `epoch`, its decoder as it was after that epoch (from 1).
+
+        Raises
+        ------
+        StateError
+            If files are missing, damaged, of another kind, or that epoch's decoder was not kept.
+        """
+        directory = Path(directory)
+        config = read_config(directory, cls.kind)
+        model = cls(
+            HeterogeneousSettings.model_validate(config["settings"]),
+            box=config["box"],
+            pixel_size=config["pixel_size_angstrom"],
+            scale=config["scale"],
+            tilts=config["tilts"],
+        )
+        load_weights(model, directory / "model.safetensors")
+        if epoch is not None:
+            weights = load_tensors(directory / "snapshots" / f"decoder_{epoch:03d}.safetensors")
+            model.decoder.load_state_dict(weights, strict=False)
+        model.mean.refresh()
+        return model.eval()
+
+
+def _encoder(settings: HeterogeneousSettings, box: int, tilts: int) -> TiltEncoder | VolumeEncoder:
+    if settings.encoder == "volume":
+        return VolumeEncoder(
+            box,
+            settings.zdim,
+            radius=settings.encoder_radius,
+            components=settings.encoder_components,
+            hidden=settings.encoder_hidden,
+            layers=settings.encoder_layers,
+        )
+    return TiltEncoder(
+        box,
+        settings.zdim,
+        radius=settings.encoder_radius,
+        hidden=settings.encoder_hidden,
+        layers=settings.encoder_layers,
+        features=settings.tilt_features,
+        pooling=settings.pooling,
+        tilts=tilts,
+    )

@@ -1,0 +1,21 @@
+"""The real-space window that keeps the particle and drops its surroundings."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from tomopipe.physics.fourier import frequencies
+
+
+def cosine_window(box: int, inner: float = 0.8, outer: float = 0.9, ndim: int = 2) -> Tensor:
+    """`(box,) * ndim` window: 1 inside `inner`, cosine to 0 at `outer` (fractions of half the box)."""
+    return soft_edge(frequencies(box, ndim), inner * box / 2, outer * box / 2)
+
+
+def soft_edge(radius: Tensor, inner: float, outer: float) -> Tensor:
+    """1 for `radius` <= `inner`, 0 beyond `outer`, half a cosine between."""
+    t = ((radius - inner) / max(outer - inner, 1e-9)).clamp(0, 1)
+    return 0.5 + 0.5 * torch.cos(math.pi * t)

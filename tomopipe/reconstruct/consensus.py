@@ -1,0 +1,91 @@
+"""The consensus map of a selection, with half-maps, mask and FSC on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from tomopipe import __version__
+from tomopipe.config.linear import ConsensusSettings
+from tomopipe.dataset.store import Store
+from tomopipe.errors import StateError
+from tomopipe.io.atomic import atomic_directory, fingerprint, write_json, write_text
+from tomopipe.io.mrc import write_volume
+from tomopipe.io.progress import Progress
+from tomopipe.physics.fsc import resolution_at
+from tomopipe.reconstruct.backproject import HalfMaps, half_maps
+
+STEP_FORMAT = 1
+
+
+def consensus(
+    store_path: Path,
+    out: Path,
+    settings: ConsensusSettings | None = None,
+    uids: Sequence[str] | None = None,
+    device: torch.device | str = "cpu",
+) -> None:
+    """Write `map.mrc`, `half1.mrc`, `half2.mrc`, `mask.mrc`, `fsc.csv` and `consensus.json`.
+
+    Raises
+    ------
+    StateError
+        If a half-set is empty, or `uids` are not in the store.
+    """
+    settings = settings or ConsensusSettings()
+    store = Store.open(store_path, uids)
+    if len(set(store.half.tolist())) < 2:
+        raise StateError(
+            f"{store_path}: all {store.n_particles} selected particles are in half-set "
+            f"{store.half[:1].tolist()}: select particles of both halves (rlnRandomSubset)"
+        )
+    with Progress(store.n_particles, "consensus") as progress:
+        result = half_maps(
+            store,
+            mask_diameter_angstrom=settings.mask_diameter_angstrom,
+            wiener=settings.wiener,
+            device=device,
+            progress=progress,
+        )
+    with atomic_directory(out) as folder:
+        for name in ("map", "half1", "half2", "mask"):
+            write_volume(folder / f"{name}.mrc", getattr(result, name).numpy(), store.pixel_size)
+        write_text(folder / "fsc.csv", fsc_csv(result.fsc, result.fsc_masked, store.pixel_size))
+        write_json(folder / "consensus.json", _summary(result, store, settings))
+
+
+def fsc_csv(curve: Tensor, masked: Tensor, pixel_size: float) -> str:
+    """FSC curves `(n / 2 - 1,)` as CSV: shell, frequency, resolution, fsc, fsc_masked."""
+    box = 2 * (len(curve) + 1)
+    shell = torch.arange(1, len(curve) + 1)
+    frequency = shell.double() / (box * pixel_size)
+    table = pd.DataFrame(
+        {
+            "shell": shell.numpy(),
+            "frequency_per_angstrom": frequency.numpy(),
+            "resolution_angstrom": (1 / frequency).numpy(),
+            "fsc": curve.numpy(),
+            "fsc_masked": masked.numpy(),
+        }
+    )
+    return table.to_csv(index=False)
+
+
+def _summary(result: HalfMaps, store: Store, settings: ConsensusSettings) -> dict[str, object]:
+    return {
+        "step_format": STEP_FORMAT,
+        "version": __version__,
+        "resolution_0143_angstrom": resolution_at(result.fsc_masked, store.pixel_size, 0.143),
+        "resolution_05_angstrom": resolution_at(result.fsc_masked, store.pixel_size, 0.5),
+        "n_particles": result.n_particles,
+        "n_images": result.n_images,
+        "half_counts": [int((store.half == h).sum()) for h in (1, 2)],
+        "pixel_size_angstrom": store.pixel_size,
+        "settings": settings.model_dump(),
+        "store": store.meta["source"],
+        "particles": fingerprint(list(store.uids)),
+    }

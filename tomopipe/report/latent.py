@@ -1,0 +1,134 @@
+"""Data of the interactive latent plot of a branch: axes, colours and uids, packed small."""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from tomopipe.report.palette import DECISIONS, GREY, categories
+from tomopipe.report.records import BranchRecord, DatasetRecord
+
+_UNKNOWN = 65535  # in packed values
+_TOP = 65534
+_MOST_AXES = 8
+_MOST_GROUPS = 200
+
+
+def latent_plot(branch: BranchRecord, dataset: DatasetRecord) -> dict[str, Any] | None:
+    """What `scatter.js` draws, or None without latents.
+
+    Returns
+    -------
+    dict
+        `rows` (base64 uint32 positions in the data set's uids), `axes` by column, `pairs` of
+        axes to offer, `colours` by name (groups or numbers), `names` of columns for people.
+    """
+    analysis = branch.analysis
+    if analysis is None or analysis.latents is None or dataset.particles is None:
+        return None
+    latents = analysis.latents.drop(columns=["tomogram"], errors="ignore")
+    table = latents.merge(dataset.particles[["uid", "tomogram"]], on="uid", how="inner")
+    axes = _axes(list(table.columns))
+    position = pd.Series(np.arange(len(dataset.particles)), index=dataset.particles["uid"])
+    rows = position.loc[table["uid"]].to_numpy("<u4")
+    return {
+        "branch": branch.name,
+        "dataset": dataset.name,
+        "rows": base64.b64encode(rows.tobytes()).decode(),
+        "axes": {name: pack(table[name].to_numpy(float)) for name in axes},
+        "pairs": _pairs(axes),
+        "names": {name: readable(name) for name in axes},
+        "colours": _colours(table, branch, dataset),
+    }
+
+
+def readable(column: str) -> str:
+    """A column's name as axes show it."""
+    if match := re.fullmatch(r"(umap|pc|z)(\d+)", column):
+        stem, number = match[1], int(match[2])
+        return {"umap": f"UMAP {number + 1}", "pc": f"PC {number + 1}", "z": f"z{number}"}[stem]
+    return column
+
+
+def pack(values: npt.NDArray[np.float64]) -> dict[str, Any]:
+    """Numbers as base64 uint16 between `low` and `high`; what is not finite becomes unknown."""
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
+    span = (high - low) or 1.0
+    scaled = np.where(np.isfinite(values), (values - low) / span * _TOP, _UNKNOWN)
+    return {"low": low, "high": low + span, "data": _base64(np.round(scaled))}
+
+
+def _base64(values: npt.NDArray[Any]) -> str:
+    return base64.b64encode(values.astype("<u2").tobytes()).decode()
+
+
+def _axes(columns: list[str]) -> list[str]:
+    found = []
+    for stem in ("umap", "pc", "z"):
+        names = [c for c in columns if re.fullmatch(rf"{stem}\d+", c)]
+        found += sorted(names, key=lambda c: int(c[len(stem) :]))[:_MOST_AXES]
+    return found
+
+
+def _pairs(axes: list[str]) -> list[tuple[str, str]]:
+    """Pairs worth offering: UMAP, the first components against each other, latents in turn."""
+    named = [("umap0", "umap1"), ("pc0", "pc1"), ("pc0", "pc2"), ("pc1", "pc2")]
+    latents = [a for a in axes if a.startswith("z")]
+    named += [(a, b) for a, b in zip(latents[::2], latents[1::2], strict=False)]
+    return [pair for pair in named if set(pair) <= set(axes)]
+
+
+def _colours(
+    table: pd.DataFrame, branch: BranchRecord, dataset: DatasetRecord
+) -> dict[str, dict[str, Any]]:
+    colours: dict[str, dict[str, Any]] = {}
+    clusters = branch.analysis.clusters if branch.analysis else None
+    if clusters is not None:
+        label = clusters.set_index("uid")["cluster"].reindex(table["uid"])
+        groups = [str(i) for i in range(int(label.max()) + 1)]
+        colours["cluster"] = _groups("cluster", label.astype(str), groups, prefix="cluster ")
+        if branch.decisions:
+            decision = {label: d.decision for label, d in branch.decisions.items()}
+            colours["decision"] = _groups("decision", label.map(decision), list(DECISIONS))
+            colours["decision"]["colours"] = list(DECISIONS.values())
+    if dataset.truth is not None:
+        truth = dataset.truth.set_index("uid").reindex(table["uid"])
+        colours["state"] = _groups("true state", truth["state"])
+        if "coordinate" in truth and truth["coordinate"].notna().any():
+            colours["true coordinate"] = _numbers("true coordinate", truth["coordinate"])
+    if table["tomogram"].nunique() <= _MOST_GROUPS:
+        colours["tomogram"] = _groups("tomogram", table["tomogram"])
+    for column in ("coordinate", "error"):
+        if column in table and table[column].notna().any():
+            colours[column] = _numbers(column, table[column])
+    return colours
+
+
+def _groups(
+    title: str, values: pd.Series[Any], names: list[str] | None = None, prefix: str = ""
+) -> dict[str, Any]:
+    names = sorted(values.dropna().astype(str).unique()) if names is None else names
+    code = {name: i for i, name in enumerate(names)}
+    packed = values.map(code).fillna(_UNKNOWN).to_numpy(float)
+    return {
+        "kind": "group",
+        "title": title,
+        "names": [prefix + name for name in names],
+        "short": names,
+        "colours": categories(len(names)) or [GREY],
+        "packed": {"low": 0, "high": _TOP, "data": _base64(packed)},
+    }
+
+
+def _numbers(title: str, values: pd.Series[Any]) -> dict[str, Any]:
+    """Numbers cut at their 1st and 99th percentile: a few far ones would take the whole ramp."""
+    numbers = values.to_numpy(float)
+    low, high = np.nanpercentile(numbers, [1, 99])
+    packed = pack(np.clip(numbers, low, high))
+    return {"kind": "number", "title": title, "packed": packed}

@@ -1,0 +1,1 @@
+"""Data sets with known truth: phantoms and particle stacks."""

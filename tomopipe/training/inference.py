@@ -1,0 +1,141 @@
+"""Latents of particles, and how well the tilts that training never saw are predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tomopipe.config.training import TrainingSettings
+from tomopipe.dataset.batch import Batch
+from tomopipe.dataset.store import Store
+from tomopipe.models.homogeneous import HomogeneousModel
+from tomopipe.models.image import ImageModel
+from tomopipe.models.vae import HeterogeneousModel
+from tomopipe.training.distributed import Group
+from tomopipe.training.objective import prediction_error
+from tomopipe.training.splits import Tilts, TiltSplit, even_tilts, torch_rng
+
+Floats = NDArray[np.float32]
+
+_COEFFICIENTS = 1 << 18
+
+
+@dataclass(frozen=True)
+class Shells:
+    """Squared errors and weights per particle and shell, each `(N, box / 2)` float64."""
+
+    error: Tensor
+    weight: Tensor
+    count: Tensor
+
+    @property
+    def loss(self) -> float:
+        """Mean squared error, as in the training loss; NaN if nothing was held out."""
+        total = float(self.count.sum())
+        return float(self.error.sum()) / total if total else float("nan")
+
+    def normalised(self) -> NDArray[np.float64]:
+        """Error of each particle over what is usual in its shells: about 1, and NaN without tilts.
+
+        The usual error is the mean over all particles, which is mostly noise and need not be white.
+        """
+        usual = self.error.sum(0) / self.weight.sum(0).clamp(min=1e-12)
+        expected = (self.weight * usual).sum(1)
+        ratio = self.error.sum(1) / expected
+        return torch.where(expected > 0, ratio, torch.full_like(ratio, float("nan"))).numpy()
+
+
+def embed(
+    model: HeterogeneousModel, store: Store, device: torch.device, group: Group | None = None
+) -> tuple[Floats, Floats]:
+    """Posterior mean and standard deviation `(N, zdim)` of every particle, from all its tilts."""
+    group = group or Group()
+    tilts = [even_tilts(np.arange(n), model.tilts) for n in store.images_per_particle]
+    out = torch.zeros(2, store.n_particles, model.zdim)
+    for chosen, batch in _batches(store, np.arange(store.n_particles), tilts, group):
+        mean, log_variance = _encode(model, batch.to(device))
+        out[0, chosen] = mean.cpu()
+        out[1, chosen] = (0.5 * log_variance).exp().cpu()
+    out = group.sum(out.to(device)).cpu()
+    return out[0].numpy(), out[1].numpy()
+
+
+@torch.no_grad()
+def held_out_error(
+    model: HeterogeneousModel | HomogeneousModel,
+    store: Store,
+    split: TiltSplit,
+    device: torch.device,
+    particles: NDArray[np.int64] | None = None,
+    group: Group | None = None,
+    fraction: float = 1.0,
+) -> Shells:
+    """Squared error on held-out tilts, with latents from the training tilts alone.
+
+    With a `fraction` below 1 a fixed draw of that share of the coefficients is looked at.
+    """
+    group = group or Group()
+    chosen_all = np.arange(store.n_particles) if particles is None else particles
+    chosen_all = np.array([p for p in chosen_all if len(split.held_out[p])], dtype=np.int64)
+    sums = torch.zeros(3, store.n_particles, store.box // 2, dtype=torch.float64, device=device)
+    for chosen, batch in _batches(store, chosen_all, split.held_out, group):
+        draw = torch.rand(len(batch.kept), generator=torch_rng(0))
+        target = batch.where(batch.kept & (draw < fraction)).to(device)
+        predicted = _predict(model, store, split, chosen, target, device)
+        _add_shells(sums, torch.from_numpy(chosen).to(device), target, predicted, model.settings)
+    sums = group.sum(sums).cpu()
+    return Shells(sums[0], sums[1], sums[2])
+
+
+def _predict(
+    model: HeterogeneousModel | HomogeneousModel,
+    store: Store,
+    split: TiltSplit,
+    chosen: NDArray[np.int64],
+    target: Batch,
+    device: torch.device,
+) -> Tensor:
+    if isinstance(model, HomogeneousModel):
+        return model.predict(target)
+    tilts = [even_tilts(split.training[p], model.tilts) for p in chosen]
+    z, _ = _encode(model, store.batch(chosen, tilts=tilts).to(device))
+    return model.predict(target, z)
+
+
+def _add_shells(
+    sums: Tensor, rows: Tensor, batch: Batch, predicted: Tensor, settings: TrainingSettings
+) -> None:
+    """Add a batch's errors, weights and counts to `(3, N, shells)`."""
+    error = prediction_error(predicted, batch, settings).double()
+    weight = ImageModel.of(batch, damage=settings.damage).weight.double()
+    radius = batch.lattice.float().norm(dim=-1).round().long()[batch.coefficient_lattice]
+    n_shells = sums.shape[-1]
+    shell = radius.clamp(max=n_shells - 1)
+    place = rows[batch.coefficient_particle()] * n_shells + shell
+    for total, values in zip(sums, (error, weight, torch.ones_like(error)), strict=True):
+        total.view(-1).index_add_(0, place, values)
+
+
+@torch.no_grad()
+def _encode(model: HeterogeneousModel, batch: Batch) -> tuple[Tensor, Tensor]:
+    return model.encode(batch)
+
+
+def _batches(
+    store: Store, particles: NDArray[np.int64], tilts: Sequence[Tilts], group: Group
+) -> Iterator[tuple[NDArray[np.int64], Batch]]:
+    """Our process's share of `particles`, in batches of about `_COEFFICIENTS`."""
+    mine = particles[group.rank :: group.size]
+    per_image = max(1, store.n_lattice)
+    start, size = 0, 0
+    for i, p in enumerate(mine):
+        size += per_image * len(tilts[p])
+        if size >= _COEFFICIENTS or i == len(mine) - 1:
+            chosen = mine[start : i + 1]
+            yield chosen, store.batch(chosen, tilts=[tilts[q] for q in chosen])
+            start, size = i + 1, 0

@@ -1,0 +1,263 @@
+"""Training the neural models, from a store to a model on disk."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from tomopipe import __version__
+from tomopipe.config.training import (
+    HeterogeneousSettings,
+    HomogeneousSettings,
+    TrainingSettings,
+)
+from tomopipe.dataset.store import Store
+from tomopipe.errors import ConfigError, InputError
+from tomopipe.io.atomic import fingerprint, write_parquet
+from tomopipe.io.mrc import write_volume
+from tomopipe.models.files import save_model
+from tomopipe.models.homogeneous import HomogeneousModel
+from tomopipe.models.vae import HeterogeneousModel
+from tomopipe.training.distributed import Group, pick_device
+from tomopipe.training.inference import embed, held_out_error
+from tomopipe.training.loop import Run, fit
+from tomopipe.training.metrics import write_metrics
+from tomopipe.training.objective import (
+    HeterogeneousObjective,
+    HomogeneousObjective,
+    concatenated_tilts,
+)
+from tomopipe.training.snapshots import publish_snapshots, read_snapshot, save_snapshot
+from tomopipe.training.splits import TiltSplit, hold_out, numpy_rng
+from tomopipe.training.state import RunState
+from tomopipe.training.stopping import judge, should_stop
+from tomopipe.training.verdict import latent_shift
+from tomopipe.training.warmstart import (
+    consensus_volume,
+    fit_subspace,
+    learn_latents,
+    linear_latents,
+)
+
+_VALIDATION = 4  # stream of random numbers
+# settings that change how a run is carried out, not what it computes
+_UNRELATED = {"device", "checkpoint_minutes", "tensorboard"}
+
+
+def train_heterogeneous(
+    store_path: Path,
+    out: Path,
+    settings: HeterogeneousSettings | None = None,
+    uids: Sequence[str] | None = None,
+    state: Path | None = None,
+    linear: Path | None = None,
+    consensus: Path | None = None,
+    device: str | None = None,
+) -> None:
+    """Train the variational autoencoder and embed every particle.
+
+    Leaves `model.safetensors`, `config.json`, `metrics.jsonl`, `latents.parquet` (uid, z…, sd…,
+    error) and `snapshots/` in `out`. An interrupted run goes on from its last checkpoint in
+    `state` (by default `out` with `.state` behind its name), which is removed when all is written.
+
+    Parameters
+    ----------
+    store_path, uids
+        Packed store, and which of its particles (all by default).
+    linear, consensus
+        Directories of the linear model and of the consensus, for a warm start.
+    device
+        Overrides the setting of that name.
+
+    Raises
+    ------
+    TrainingError
+        If the loss is no longer finite.
+    StateError
+        If the state belongs to other settings or data, or another process works on it.
+    """
+    settings = settings or HeterogeneousSettings()
+    place = _prepare(store_path, settings, uids, device)
+    store, target, group, split = place
+    tilts = concatenated_tilts(settings, split)
+    mean = consensus_volume(consensus, store) if consensus and settings.warm_start else None
+    torch.manual_seed(settings.seed)
+    model = HeterogeneousModel(
+        settings,
+        box=store.box,
+        pixel_size=store.pixel_size,
+        scale=store.scale,
+        tilts=tilts,
+        mean=mean,
+    ).to(target)
+    objective = HeterogeneousObjective(model, store, split, target)
+    run_state = _state(out, state, settings, store, (linear, consensus))
+    validation = _validation_particles(store, settings)
+
+    def end_of_epoch(epoch: int) -> dict[str, Any]:
+        z, _ = embed(model, store, target, group)
+        shells = held_out_error(model, store, split, target, validation, group, settings.fraction)
+        moved = float("nan")
+        if epoch > 1:
+            moved = latent_shift(read_snapshot(run_state.snapshots, epoch - 1), z)
+        if group.leads:
+            save_snapshot(run_state.snapshots, epoch, model, z)
+        group.barrier()
+        return {"validation": shells.loss, "latent_shift": moved}
+
+    def stop(metrics: list[dict[str, Any]]) -> bool:
+        return should_stop(metrics, settings.stop)
+
+    with run_state.held(group):
+        if not run_state.record.is_file():
+            fit_subspace(model, store, split, target)
+            if linear and settings.linear_epochs:
+                goal = linear_latents(linear, store, settings.zdim)
+                learn_latents(model, objective, goal, target)
+        run = Run(model, objective, store, settings, run_state, group, end_of_epoch, stop)
+        metrics = fit(run)
+        model.eval()
+        z, spread = embed(model, store, target, group)
+        error = held_out_error(model, store, split, target, group=group).normalised()
+        if group.leads:
+            publish_snapshots(run_state.snapshots, out / "snapshots", len(metrics))
+            write_parquet(out / "latents.parquet", _latents(store, z, spread, error))
+            verdict = judge(metrics)
+            _publish(out, model, metrics, store, {"verdict": verdict.sentence})
+            shutil.rmtree(run_state.directory)
+        group.barrier()
+
+
+def train_homogeneous(
+    store_path: Path,
+    out: Path,
+    settings: HomogeneousSettings | None = None,
+    uids: Sequence[str] | None = None,
+    state: Path | None = None,
+    consensus: Path | None = None,
+    device: str | None = None,
+) -> None:
+    """Train one map of all particles; leaves model, config, metrics and `map.mrc` in `out`.
+
+    Parameters and errors are those of `train_heterogeneous`.
+    """
+    settings = settings or HomogeneousSettings()
+    store, target, group, split = _prepare(store_path, settings, uids, device)
+    mean = consensus_volume(consensus, store) if consensus and settings.warm_start else None
+    torch.manual_seed(settings.seed)
+    model = HomogeneousModel(
+        settings, box=store.box, pixel_size=store.pixel_size, scale=store.scale, mean=mean
+    ).to(target)
+    run_state = _state(out, state, settings, store, (consensus,))
+    validation = _validation_particles(store, settings)
+
+    def end_of_epoch(epoch: int) -> dict[str, Any]:
+        shells = held_out_error(model, store, split, target, validation, group, settings.fraction)
+        return {"validation": shells.loss}
+
+    with run_state.held(group):
+        objective = HomogeneousObjective(model, store, split, target)
+        run = Run(
+            model, objective, store, settings, run_state, group, end_of_epoch, lambda metrics: False
+        )
+        metrics = fit(run)
+        model.eval()
+        if group.leads:
+            write_volume(out / "map.mrc", model.volume().numpy(), store.pixel_size)
+            _publish(out, model, metrics, store, {})
+            shutil.rmtree(run_state.directory)
+        group.barrier()
+
+
+def _prepare(
+    store_path: Path, settings: TrainingSettings, uids: Sequence[str] | None, device: str | None
+) -> tuple[Store, torch.device, Group, TiltSplit]:
+    """Store, device, processes and held-out tilts of a run."""
+    target = pick_device(device or settings.device)
+    if target.type == "cuda":
+        # sums by atomics come in any order; these forms give the same numbers every time
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    group = Group.join(target)
+    store = Store.open(store_path, uids)
+    if store.n_particles == 0:
+        raise InputError(f"{store_path}: no particle is selected, so there is nothing to train on")
+    if min(settings.batch, store.n_particles) < group.size:
+        raise ConfigError(
+            f"batch is {settings.batch}, but {group.size} processes share it: "
+            f"make it at least {group.size}"
+        )
+    split = hold_out(
+        list(store.uids), store.images_per_particle, settings.validation_fraction, settings.seed
+    )
+    return store, target, group, split
+
+
+def _state(
+    out: Path,
+    state: Path | None,
+    settings: TrainingSettings,
+    store: Store,
+    inputs: Sequence[Path | None],
+) -> RunState:
+    """The run's state directory, tied to everything its result depends on."""
+    identity: dict[str, Any] = settings.model_dump(mode="json", exclude=_UNRELATED)
+    identity["particles"] = fingerprint(list(store.uids))
+    identity["store"] = fingerprint(store.meta)
+    for number, path in enumerate(inputs):
+        identity[f"warm start {number + 1}"] = _warm_start_fingerprint(path)
+    return RunState(state or out.with_name(f"{out.name}.state"), identity)
+
+
+def _warm_start_fingerprint(path: Path | None) -> str:
+    if path is None:
+        return "none"
+    names = ("map.mrc", "latents.parquet") if path.is_dir() else ("",)
+    return fingerprint(*(path / n for n in names if (path / n).is_file()))
+
+
+def _validation_particles(store: Store, settings: TrainingSettings) -> NDArray[np.int64]:
+    """A fixed sample of particles for the held-out loss of each epoch."""
+    order = numpy_rng(settings.seed, _VALIDATION).permutation(store.n_particles)
+    return np.sort(order[: settings.validation_particles])
+
+
+def _latents(
+    store: Store,
+    z: NDArray[np.float32],
+    spread: NDArray[np.float32],
+    error: NDArray[np.float64],
+) -> pd.DataFrame:
+    columns: dict[str, Any] = {"uid": store.uids}
+    columns |= {f"z{k}": z[:, k] for k in range(z.shape[1])}
+    columns |= {f"sd{k}": spread[:, k] for k in range(z.shape[1])}
+    return pd.DataFrame(columns | {"error": error})
+
+
+def _publish(
+    out: Path,
+    model: HeterogeneousModel | HomogeneousModel,
+    metrics: list[dict[str, Any]],
+    store: Store,
+    more: dict[str, Any],
+) -> None:
+    write_metrics(out / "metrics.jsonl", metrics)
+    record = {
+        "version": __version__,
+        "torch": torch.__version__,
+        "n_particles": store.n_particles,
+        "n_images": store.n_images,
+        "particles": fingerprint(list(store.uids)),
+        "store": fingerprint(store.meta),
+        "epochs_done": len(metrics),
+        **more,
+    }
+    save_model(out, model, {**model.describe(), **record})

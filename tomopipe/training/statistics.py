@@ -1,0 +1,164 @@
+"""Sufficient statistics of the linear model: for each particle, what its images say of each voxel.
+
+With fixed poses the likelihood of any volume V given a particle's images depends on the images only
+through two numbers per Fourier voxel,
+
+    power_pv = sum b / tau^2          signal_pv = sum a y / tau^2     (complex),
+
+summed over the coefficients that fall into the voxel (a, b: `Batch.back_projection`, tau^2: noise
+variance of a real component in the coefficient's shell). Both are sparse matrices (particle x voxel)
+that never change, so that a round of expectation maximisation is a few sparse-dense products,
+whatever the number of tilts: log p(y | V) = sum_v Re(conj(V_v) signal_pv) - power_pv |V_v|^2 / 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tomopipe.dataset.batch import Batch
+from tomopipe.dataset.store import Store
+from tomopipe.physics.grid import FourierGrid
+from tomopipe.reconstruct.backproject import chunks
+
+_BYTES_PER_COEFFICIENT = 64
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Statistics of P particles as sparse matrices `(P, n)` and their transposes `(n, P)`.
+
+    Attributes
+    ----------
+    particles
+        `(P,)` positions in the store view.
+    power, real, imaginary
+        power_pv and the two parts of signal_pv.
+    energy, count
+        `(P,)` sum of |y|^2 / tau^2 of the whitened coefficients, and twice their number.
+    """
+
+    particles: NDArray[np.integer]
+    power: Tensor
+    real: Tensor
+    imaginary: Tensor
+    power_t: Tensor
+    real_t: Tensor
+    imaginary_t: Tensor
+    energy: Tensor
+    count: Tensor
+
+
+class Statistics:
+    """All chunks of a store, kept in memory where they fit, else built anew in every pass."""
+
+    def __init__(
+        self,
+        store: Store,
+        grid: FourierGrid,
+        noise: Tensor,
+        *,
+        memory_gb: float,
+        device: torch.device | str,
+    ) -> None:
+        self.store, self.grid, self.noise, self.device = store, grid, noise, device
+        self._parts = chunks(store, np.arange(store.n_particles))
+        needed = float(store.counts.sum()) * _BYTES_PER_COEFFICIENT / 1e9
+        self._kept: list[Chunk] | None = list(self._build()) if needed <= memory_gb else None
+
+    def __iter__(self) -> Iterator[Chunk]:
+        """Chunks in the store's order."""
+        return iter(self._kept) if self._kept is not None else self._build()
+
+    def _build(self) -> Iterator[Chunk]:
+        for part in self._parts:
+            yield make_chunk(
+                self.store.batch(part, device=self.device), part, self.grid, self.noise
+            )
+
+
+def make_chunk(
+    batch: Batch, particles: NDArray[np.integer], grid: FourierGrid, noise: Tensor
+) -> Chunk:
+    """Statistics of the particles of a batch; `noise` `(box / 2 + 1,)` is tau^2 per shell."""
+    batch = batch.where(batch.kept)
+    a, b = batch.back_projection()
+    voxel, mirrored = grid.nearest(batch.points())
+    inside = voxel >= 0
+    y = batch.data
+    y = torch.stack([y[:, 0], torch.where(mirrored, -y[:, 1], y[:, 1])], 1)
+    precision = 1 / noise.to(y)[_image_shell(batch)]
+    owner = batch.coefficient_particle()
+    n_particles = batch.n_particles
+    values = torch.stack([b, a * y[:, 0], a * y[:, 1]], 1) * precision[:, None]
+    weight = _noise_precision(batch) * precision
+    energy = y.new_zeros(n_particles).index_add_(0, owner[inside], (y**2).sum(1)[inside] * weight[inside])
+    key = owner[inside] * grid.n + voxel[inside]
+    unique, inverse = torch.unique(key, return_inverse=True)
+    summed = values.new_zeros(len(unique), 3).index_add_(0, inverse, values[inside])
+    rows, columns = unique // grid.n, unique % grid.n
+    forward = [_csr(rows, columns, v, (n_particles, grid.n)) for v in summed.unbind(1)]
+    order = torch.argsort(columns, stable=True)
+    backward = [
+        _csr(columns[order], rows[order], v[order], (grid.n, n_particles)) for v in summed.unbind(1)
+    ]
+    count = 2 * torch.bincount(owner[inside], minlength=n_particles).to(y)
+    return Chunk(particles, *forward, *backward, energy, count)
+
+
+def noise_per_shell(
+    store: Store,
+    grid: FourierGrid,
+    mean: Tensor | None,
+    *,
+    device: torch.device | str = "cpu",
+) -> Tensor:
+    """Noise variance tau^2 of a real component per image shell 0 … box / 2.
+
+    It is the residual power after the mean volume's slices (`mean` `(n,)` on the grid; None: the
+    images' own power), which is what a shell's noise looks like where signal is weak.
+    """
+    length = store.box // 2 + 1
+    total = torch.zeros(length, device=device)
+    count = torch.zeros(length, device=device)
+    for part in chunks(store, np.arange(store.n_particles)):
+        batch = store.batch(part, device=device)
+        batch = batch.where(batch.kept)
+        residual = torch.view_as_complex(batch.data)
+        if mean is not None:
+            voxel, mirrored = grid.nearest(batch.points())
+            value = mean[voxel.clamp(min=0)] * (voxel >= 0)
+            value = torch.where(mirrored, value.conj(), value)
+            residual = residual - batch.ctf * batch.damage * value
+        shell = _image_shell(batch)
+        power = residual.abs() ** 2 * _noise_precision(batch)
+        total.index_add_(0, shell, power)
+        count.index_add_(0, shell, (batch.prefilter.abs() > 1e-4).to(power))
+    value = total / count.clamp(min=1) / 2
+    # shells nobody saw (DC, beyond the dose mask) get their neighbours' level
+    seen = value[count > 0]
+    return torch.where(count > 0, value, seen.median()).clamp(min=1e-6 * float(seen.max()))
+
+
+def _image_shell(batch: Batch) -> Tensor:
+    return batch.lattice.double().norm(dim=-1).round().long()[batch.coefficient_lattice]
+
+
+def _noise_precision(batch: Batch) -> Tensor:
+    """Factor that makes |y|^2 a unit-shape noise power: cos(tilt) / prefilter^2, `(C,)`."""
+    cosine = torch.cos(torch.deg2rad(torch.nan_to_num(batch.tilt))).clamp(min=0.05)
+    usable = batch.prefilter.abs() > 1e-4
+    squared = torch.where(usable, batch.prefilter, torch.ones_like(batch.prefilter)) ** 2
+    return torch.where(usable, cosine[batch.coefficient_image] / squared, torch.zeros_like(squared))
+
+
+def _csr(rows: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
+    """CSR matrix of entries sorted by row."""
+    start = torch.zeros(shape[0] + 1, dtype=torch.int64, device=rows.device)
+    start[1:] = torch.bincount(rows, minlength=shape[0]).cumsum(0)
+    return torch.sparse_csr_tensor(start, columns, values.contiguous(), size=shape)

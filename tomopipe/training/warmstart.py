@@ -1,0 +1,122 @@
+"""Beginning where cheaper models ended: the consensus map and the linear model's latents."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tomopipe.dataset.store import Store
+from tomopipe.errors import StateError
+from tomopipe.io.atomic import read_parquet
+from tomopipe.io.mrc import read_volume
+from tomopipe.models.encoder import VolumeEncoder
+from tomopipe.models.vae import HeterogeneousModel
+from tomopipe.training.objective import HeterogeneousObjective, trainable
+from tomopipe.training.splits import TiltSplit, numpy_rng
+
+_STREAM = 3
+_SUBSPACE = 5
+_BATCH = 32
+_SUBSPACE_PARTICLES = 10_000
+_ROUNDS = 20
+
+
+def consensus_volume(consensus: Path, store: Store) -> Tensor:
+    """The consensus map `(box, box, box)` in the store's scale.
+
+    Raises
+    ------
+    StateError
+        If the map is of another box or pixel size.
+    """
+    path = consensus / "map.mrc" if consensus.is_dir() else consensus
+    volume, pixel_size = read_volume(path)
+    if volume.shape != (store.box,) * 3 or abs(pixel_size / store.pixel_size - 1) > 1e-3:
+        raise StateError(
+            f"{path} has box {volume.shape[0]} at {pixel_size:.3f} Å, the store has {store.box} at "
+            f"{store.pixel_size:.3f} Å: run `tomopipe consensus` on this store"
+        )
+    return torch.from_numpy(volume) / store.scale
+
+
+def linear_latents(linear: Path, store: Store, zdim: int) -> NDArray[np.float32]:
+    """First latents `(N, <= zdim)` of the linear model in the store's order, each of variance 1.
+
+    Raises
+    ------
+    StateError
+        If particles of the store are missing from it.
+    """
+    table = read_parquet(linear / "latents.parquet").set_index("uid")
+    missing = [u for u in store.uids if u not in table.index]
+    if missing:
+        raise StateError(
+            f"{linear}/latents.parquet lacks {len(missing)} particles, for example {missing[0]!r}: "
+            "run `tomopipe linear` on this selection"
+        )
+    names = [f"z{k}" for k in range(zdim) if f"z{k}" in table]
+    z = table.loc[list(store.uids), names].to_numpy(np.float32)
+    return np.asarray((z - z.mean(0)) / z.std(0).clip(min=1e-6), dtype=np.float32)
+
+
+def learn_latents(
+    model: HeterogeneousModel,
+    objective: HeterogeneousObjective,
+    target: NDArray[np.float32],
+    device: torch.device,
+) -> None:
+    """Train the encoder alone to give `target` `(N, K)` in its first K dimensions.
+
+    It sees the same random shares of the training tilts as later. No decoding: an epoch costs
+    little.
+    """
+    settings, store = model.settings, objective.store
+    optimiser = torch.optim.AdamW(trainable(model.encoder), lr=settings.learning_rate)
+    goal = torch.from_numpy(target).to(device)
+    for epoch in range(settings.linear_epochs):
+        rng = numpy_rng(settings.seed, _STREAM, epoch)
+        order = rng.permutation(store.n_particles)
+        for chosen in np.array_split(order, -(-len(order) // _BATCH)):
+            encode, _ = objective.draw(chosen, rng)
+            mean, _ = model.encode(store.batch(chosen, tilts=encode).to(device))
+            loss = (mean[:, : goal.shape[1]] - goal[torch.from_numpy(chosen)]).square().mean()
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+
+
+def fit_subspace(
+    model: HeterogeneousModel, store: Store, split: TiltSplit, device: torch.device
+) -> None:
+    """Find the linear subspace that the encoder `volume` reads, on the training tilts.
+
+    The prior variance per shell is a share of the mean map's power there: of the consensus, or
+    without one of the mean of these statistics.
+    """
+    encoder, settings = model.encoder, model.settings
+    if not isinstance(encoder, VolumeEncoder):
+        return
+    order = numpy_rng(settings.seed, _SUBSPACE).permutation(store.n_particles)[:_SUBSPACE_PARTICLES]
+    matched, power = [], []
+    for chosen in np.array_split(order, -(-len(order) // _BATCH)):
+        batch = store.batch(chosen, tilts=[split.training[p] for p in chosen]).to(device)
+        b, a = encoder.statistics(batch, model.mean, damage=settings.damage)
+        matched.append(b)
+        power.append(a)
+    b, a = torch.cat(matched), torch.cat(power)
+    prior = settings.encoder_prior * _mean_power(model, encoder, b, a)
+    encoder.subspace.fit(b, a, prior, _ROUNDS)
+
+
+def _mean_power(model: HeterogeneousModel, encoder: VolumeEncoder, b: Tensor, a: Tensor) -> Tensor:
+    """Power of the mean map in each voxel's shell, per real number: `(V,)`."""
+    if model.mean.known:
+        return 0.5 * model.mean.amplitude[encoder.shell.round().long()] ** 2
+    mean = b.sum(0) / (a.sum(0) + 1)[:, None]
+    shell = encoder.shell.round().long()
+    total = a.new_zeros(int(shell.max()) + 1).index_add_(0, shell, mean.square().mean(-1))
+    return (total / torch.bincount(shell)).clamp(min=1e-6)[shell]

@@ -1,0 +1,79 @@
+rule analyze:
+    input:
+        store=of_dataset("store"),
+        selected="<results>/branches/{branch}/selected.parquet",
+        model=of_model("model.safetensors"),
+        latents=of_model("latents.parquet"),
+    output:
+        latents="<results>/branches/{branch}/analysis/latents.parquet",
+        clusters="<results>/branches/{branch}/analysis/clusters.parquet",
+        summary="<results>/branches/{branch}/analysis/analysis.json",
+        volumes=directory("<results>/branches/{branch}/analysis/volumes"),
+    log:
+        "<logs>/branches/{branch}/analyze.log",
+    benchmark:
+        "<benchmarks>/branches/{branch}/analyze.tsv"
+    resources:
+        gpu=uses_gpu,
+    params:
+        settings=branch_settings("analysis"),
+        version=STEP_FORMAT["analysis"],
+        model=subpath(input.model, parent=True),
+        out=subpath(output.summary, parent=True),
+    message:
+        "{wildcards.branch}: clusters and volumes"
+    shell:
+        "python -m tomopipe analyze {input.store} {params.model} --particles {input.selected} "
+        "--out {params.out} --settings {params.settings:q} --threads {threads} &> {log}"
+
+
+rule junk:
+    input:
+        store=of_dataset("store"),
+        latents=of_model("latents.parquet"),
+        clusters="<results>/branches/{branch}/analysis/clusters.parquet",
+        consensus="<results>/branches/{branch}/consensus/map.mrc",
+    output:
+        # update: a decision that a person has made stays there for the verb to see and keep
+        selection=update("<results>/branches/{branch}/selection.yaml"),
+        evidence="<results>/branches/{branch}/junk.parquet",
+    log:
+        "<logs>/branches/{branch}/junk.log",
+    benchmark:
+        "<benchmarks>/branches/{branch}/junk.tsv"
+    params:
+        settings=branch_settings("junk"),
+        version=STEP_FORMAT["junk"],
+        model=subpath(input.latents, parent=True),
+        analysis=subpath(input.clusters, parent=True),
+        consensus=subpath(input.consensus, parent=True),
+    message:
+        "{wildcards.branch}: judging every cluster"
+    shell:
+        "python -m tomopipe junk {input.store} --model {params.model} --analysis {params.analysis} "
+        "--consensus {params.consensus} --out {output.selection} --evidence {output.evidence} "
+        "--settings {params.settings:q} --threads {threads} &> {log}"
+
+
+rule export:
+    input:
+        source=of_dataset("import.json"),
+        selected="<results>/branches/{branch}/selected.parquet",
+        clusters="<results>/branches/{branch}/analysis/clusters.parquet",
+        selection=of_branch("junk", "selection.yaml"),
+    output:
+        folder=directory("<results>/branches/{branch}/export"),
+    log:
+        "<logs>/branches/{branch}/export.log",
+    benchmark:
+        "<benchmarks>/branches/{branch}/export.tsv"
+    params:
+        settings=branch_settings("export"),
+        version=STEP_FORMAT["export"],
+        dataset=subpath(input.source, parent=True),
+        branch=subpath(input.selected, parent=True),
+    message:
+        "{wildcards.branch}: STAR files for RELION, M and WarpTools"
+    shell:
+        "python -m tomopipe export {params.dataset} {params.branch} --out {output.folder} "
+        "--settings {params.settings:q} --threads {threads} &> {log}"

@@ -1,0 +1,48 @@
+"""The typed config, and the small functions that rules ask for paths and settings."""
+
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+from tomopipe.config import STEP_FORMAT, parse_config
+from tomopipe.config.summary import waiting_words
+from tomopipe.errors import ConfigError
+
+try:
+    CONFIG = parse_config(config)
+except ConfigError as error:
+    raise WorkflowError(str(error)) from None
+
+# Every job runs this interpreter and this checkout, installed or not.
+shell.prefix(
+    f"export PATH='{Path(sys.executable).parent}':\"$PATH\" PYTHONPATH='{workflow.basedir}'; "
+)
+
+
+pathvars:
+    results=CONFIG.results,
+    logs=f"{CONFIG.results}/logs",
+    benchmarks=f"{CONFIG.results}/benchmarks",
+
+
+wildcard_constraints:
+    dataset="|".join(CONFIG.datasets),
+    branch="|".join(CONFIG.branches),
+
+
+SIMULATED = [name for name, dataset in CONFIG.datasets.items() if dataset.simulate]
+STAGE_RESULT = {
+    "consensus": "consensus/map.mrc",
+    "linear": "linear/latents.parquet",
+    "homogeneous": "homogeneous/map.mrc",
+    "heterogeneous": "heterogeneous/latents.parquet",
+    "convergence": "convergence",
+    "analysis": "analysis/analysis.json",
+    "junk": "junk.parquet",
+    "export": "export",
+}
+
+
+def closing_words():
+    return "\n".join(filter(None, [waiting_words(CONFIG), f"Report: {CONFIG.results}/report.html"]))

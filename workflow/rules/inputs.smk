@@ -1,0 +1,103 @@
+"""Functions that rules ask for their inputs and params."""
+
+
+def simulated_star(wildcards):
+    """A user's file is no declared input, so that a plan can be made before the data is there."""
+    star = f"<results>/datasets/{wildcards.dataset}/simulated/particles.star"
+    return star if CONFIG.datasets[wildcards.dataset].simulate else []
+
+
+def star(wildcards, input):
+    """The STAR file that is imported: the user's, or the simulator's."""
+    return CONFIG.datasets[wildcards.dataset].particles or str(input.star)
+
+
+def stamp(path):
+    """Size and time of a user's file: a changed file re-runs the step that reads it."""
+    stat = Path(path).stat() if path and Path(path).exists() else None
+    return f"{stat.st_size} {stat.st_mtime_ns}" if stat else "absent"
+
+
+def dataset_settings(section):
+    """A params function: one section of the data set, as JSON; `workers` follows the threads."""
+
+    def of(wildcards):
+        settings = getattr(CONFIG.datasets[wildcards.dataset], section)
+        return settings.model_dump_json(exclude={"workers"})
+
+    return of
+
+
+def branch_settings(stage):
+    """A params function: one section of the branch, as JSON."""
+
+    def of(wildcards):
+        return CONFIG.branches[wildcards.branch].settings(stage).model_dump_json()
+
+    return of
+
+
+def of_dataset(file):
+    """An input function: a file of the branch's data set."""
+    return lambda wildcards: f"<results>/datasets/{CONFIG.dataset_of(wildcards.branch)}/{file}"
+
+
+def of_branch(stage, file):
+    """An input function: a file of an earlier stage, where the branch has that stage."""
+
+    def path(wildcards):
+        ran = stage in CONFIG.branches[wildcards.branch].stages
+        return f"<results>/branches/{wildcards.branch}/{file}" if ran else []
+
+    return path
+
+
+def of_model(file):
+    """An input function: a file of the model that is analysed, the branch's last."""
+    return lambda wildcards: (
+        f"<results>/branches/{wildcards.branch}/{CONFIG.branches[wildcards.branch].model}/{file}"
+    )
+
+
+def folder_flag(flag, item):
+    """A params function: `--flag FOLDER` of an input that only some branches have."""
+    return lambda wildcards, input: (
+        f"--{flag} {Path(str(input.get(item))).parent}" if input.get(item) else ""
+    )
+
+
+def uses_gpu(wildcards):
+    """Volumes of a neural model are decoded on a GPU, those of a linear one need none."""
+    return int(CONFIG.branches[wildcards.branch].model == "heterogeneous")
+
+
+def select_settings(wildcards):
+    select = CONFIG.branches[wildcards.branch].select
+    return select.model_dump_json(exclude_none=True) if select else "{}"
+
+
+def user_selection(wildcards):
+    select = CONFIG.branches[wildcards.branch].select
+    return select.file if select else None
+
+
+def selection_sources(wildcards):
+    """What `select` reads: the data set's particles and, for a child, its parent's findings."""
+    branch = CONFIG.branches[wildcards.branch]
+    dataset = CONFIG.dataset_of(wildcards.branch)
+    sources = {"particles": f"<results>/datasets/{dataset}/particles.parquet"}
+    if branch.parent:
+        parent = f"<results>/branches/{branch.parent}"
+        sources["selected"] = f"{parent}/selected.parquet"
+        files = set().union(*CONFIG.select_reads(wildcards.branch).values())
+        sources["findings"] = [f"{parent}/{file}" for file in sorted(files)]
+    return sources
+
+
+def stage_files(wildcards):
+    """One file or folder of every stage of every branch that can run."""
+    return [
+        f"<results>/branches/{name}/{STAGE_RESULT[stage]}"
+        for name in CONFIG.ready
+        for stage in CONFIG.branches[name].stages
+    ] + [f"<results>/branches/{name}/selected.parquet" for name in CONFIG.ready]

@@ -1,0 +1,138 @@
+rule consensus:
+    input:
+        store=of_dataset("store"),
+        selected="<results>/branches/{branch}/selected.parquet",
+    output:
+        map="<results>/branches/{branch}/consensus/map.mrc",
+        half1="<results>/branches/{branch}/consensus/half1.mrc",
+        half2="<results>/branches/{branch}/consensus/half2.mrc",
+        mask="<results>/branches/{branch}/consensus/mask.mrc",
+        fsc="<results>/branches/{branch}/consensus/fsc.csv",
+        record="<results>/branches/{branch}/consensus/consensus.json",
+    log:
+        "<logs>/branches/{branch}/consensus.log",
+    benchmark:
+        "<benchmarks>/branches/{branch}/consensus.tsv"
+    params:
+        settings=branch_settings("consensus"),
+        version=STEP_FORMAT["consensus"],
+        out=subpath(output.record, parent=True),
+    message:
+        "{wildcards.branch}: consensus map and half-maps"
+    shell:
+        "python -m tomopipe consensus {input.store} --particles {input.selected} "
+        "--out {params.out} --settings {params.settings:q} --threads {threads} &> {log}"
+
+
+rule linear:
+    input:
+        store=of_dataset("store"),
+        selected="<results>/branches/{branch}/selected.parquet",
+    output:
+        model="<results>/branches/{branch}/linear/model.safetensors",
+        config="<results>/branches/{branch}/linear/config.json",
+        latents="<results>/branches/{branch}/linear/latents.parquet",
+        spectrum="<results>/branches/{branch}/linear/spectrum.csv",
+        metrics="<results>/branches/{branch}/linear/metrics.jsonl",
+    log:
+        "<logs>/branches/{branch}/linear.log",
+    benchmark:
+        "<benchmarks>/branches/{branch}/linear.tsv"
+    params:
+        settings=branch_settings("linear"),
+        version=STEP_FORMAT["linear"],
+        out=subpath(output.model, parent=True),
+    message:
+        "{wildcards.branch}: linear model of heterogeneity"
+    shell:
+        "python -m tomopipe linear {input.store} --particles {input.selected} "
+        "--out {params.out} --settings {params.settings:q} --threads {threads} &> {log}"
+
+
+# The state of a training is no declared output: those are deleted when a job fails or runs out of
+# time, and from the state it goes on.
+
+
+rule homogeneous:
+    input:
+        store=of_dataset("store"),
+        selected="<results>/branches/{branch}/selected.parquet",
+        consensus=of_branch("consensus", "consensus/map.mrc"),
+    output:
+        model="<results>/branches/{branch}/homogeneous/model.safetensors",
+        config="<results>/branches/{branch}/homogeneous/config.json",
+        metrics="<results>/branches/{branch}/homogeneous/metrics.jsonl",
+        map="<results>/branches/{branch}/homogeneous/map.mrc",
+    log:
+        "<logs>/branches/{branch}/homogeneous.log",
+    benchmark:
+        "<benchmarks>/branches/{branch}/homogeneous.tsv"
+    resources:
+        gpu=1,
+    params:
+        settings=branch_settings("homogeneous"),
+        version=STEP_FORMAT["homogeneous"],
+        out=subpath(output.model, parent=True),
+        state=lambda wildcards, output: f"{Path(output.model).parent}.state",
+        consensus=folder_flag("consensus", "consensus"),
+    message:
+        "{wildcards.branch}: neural map of all particles"
+    shell:
+        "python -m tomopipe train {input.store} --model homogeneous --particles {input.selected} "
+        "{params.consensus} --state {params.state} --out {params.out} "
+        "--settings {params.settings:q} --threads {threads} &> {log}"
+
+
+rule heterogeneous:
+    input:
+        store=of_dataset("store"),
+        selected="<results>/branches/{branch}/selected.parquet",
+        consensus=of_branch("consensus", "consensus/map.mrc"),
+        linear=of_branch("linear", "linear/model.safetensors"),
+    output:
+        model="<results>/branches/{branch}/heterogeneous/model.safetensors",
+        config="<results>/branches/{branch}/heterogeneous/config.json",
+        metrics="<results>/branches/{branch}/heterogeneous/metrics.jsonl",
+        latents="<results>/branches/{branch}/heterogeneous/latents.parquet",
+        snapshots=directory("<results>/branches/{branch}/heterogeneous/snapshots"),
+    log:
+        "<logs>/branches/{branch}/heterogeneous.log",
+    benchmark:
+        "<benchmarks>/branches/{branch}/heterogeneous.tsv"
+    resources:
+        gpu=1,
+    params:
+        settings=branch_settings("heterogeneous"),
+        version=STEP_FORMAT["heterogeneous"],
+        out=subpath(output.model, parent=True),
+        state=lambda wildcards, output: f"{Path(output.model).parent}.state",
+        consensus=folder_flag("consensus", "consensus"),
+        linear=folder_flag("linear", "linear"),
+    message:
+        "{wildcards.branch}: neural model of heterogeneity"
+    shell:
+        "python -m tomopipe train {input.store} --model heterogeneous --particles {input.selected} "
+        "{params.consensus} {params.linear} --state {params.state} --out {params.out} "
+        "--settings {params.settings:q} --threads {threads} &> {log}"
+
+
+rule convergence:
+    input:
+        model="<results>/branches/{branch}/heterogeneous/model.safetensors",
+        metrics="<results>/branches/{branch}/heterogeneous/metrics.jsonl",
+        snapshots="<results>/branches/{branch}/heterogeneous/snapshots",
+    output:
+        folder=directory("<results>/branches/{branch}/convergence"),
+    log:
+        "<logs>/branches/{branch}/convergence.log",
+    benchmark:
+        "<benchmarks>/branches/{branch}/convergence.tsv"
+    params:
+        settings=branch_settings("convergence"),
+        version=STEP_FORMAT["convergence"],
+        model=subpath(input.model, parent=True),
+    message:
+        "{wildcards.branch}: has the training converged?"
+    shell:
+        "python -m tomopipe convergence {params.model} --out {output.folder} "
+        "--settings {params.settings:q} --threads {threads} &> {log}"
