@@ -22,12 +22,11 @@ DOCS = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 
 @dataclass(frozen=True)
 class Measured:
-    """One benchmark file: step, wall seconds, peak memory (MB), CPU seconds; NaN unknown."""
+    """One benchmark file: step, wall seconds, peak resident memory (MB; NaN unknown)."""
 
     step: str
     seconds: float
     memory_mb: float
-    cpu_seconds: float
 
 
 def read_benchmarks(results: Path) -> list[Measured]:
@@ -41,7 +40,7 @@ def read_one(file: Path, step: str) -> Measured:
     """Read one benchmark file; the mean of its rows."""
     with file.open(newline="") as handle:
         rows = list(csv.DictReader(handle, delimiter="\t"))
-    return Measured(step, *(mean(rows, name) for name in ("s", "max_rss", "cpu_time")))
+    return Measured(step, *(mean(rows, name) for name in ("s", "max_rss")))
 
 
 def mean(rows: Sequence[dict[str, str]], name: str) -> float:
@@ -58,12 +57,11 @@ def table(results: Path, measured: Sequence[Measured]) -> str:
         f"{machine()}. {minutes(sum(m.seconds for m in measured))} in all, "
         f"peak {max(m.memory_mb for m in measured if m.memory_mb == m.memory_mb):.0f} MB.",
         "",
-        "| step | time | CPU time | peak memory |",
-        "|---|--:|--:|--:|",
+        "| step | time | peak memory |",
+        "|---|--:|--:|",
     ]
     for one in measured:
-        cells = (minutes(one.seconds), minutes(one.cpu_seconds), megabytes(one.memory_mb))
-        lines.append(f"| {one.step} | {' | '.join(cells)} |")
+        lines.append(f"| {one.step} | {minutes(one.seconds)} | {megabytes(one.memory_mb)} |")
     return "\n".join(lines)
 
 
@@ -78,8 +76,6 @@ def machine() -> str:
 
 def minutes(seconds: float) -> str:
     """Seconds as people say them."""
-    if seconds != seconds:
-        return "–"
     if seconds < 100:
         return f"{seconds:.1f} s"
     return f"{int(seconds) // 60} min {int(seconds) % 60:02d} s"

@@ -15,7 +15,9 @@ from tomopipe.errors import InputError, StateError
 from tomopipe.io.atomic import read_json, read_parquet
 from tomopipe.io.mrc import read_volume
 
-SETTINGS = AnalysisSettings(clusters=3, umap=False, traversal=4, traversal_components=2)
+SETTINGS = AnalysisSettings(
+    clusters=3, method="kmeans", umap=False, traversal=4, traversal_components=2
+)
 
 
 @pytest.fixture

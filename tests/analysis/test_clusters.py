@@ -5,7 +5,14 @@ import pandas as pd
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from tomopipe.analysis.clusters import clusters_fingerprint, kmeans, mixture, similarity_order
+from tomopipe.analysis.clusters import (
+    clusters_fingerprint,
+    graph,
+    kmeans,
+    mixture,
+    similarity_order,
+)
+from tomopipe.analysis.latent import umap_coordinates
 
 CENTRES = np.array([[0.0, 0, 0], [6, 0, 0], [0, 6, 0], [6, 6, 3]])
 
@@ -91,3 +98,19 @@ def test_fingerprint_knows_members_not_rows():
     assert clusters_fingerprint(table) == clusters_fingerprint(same)
     assert clusters_fingerprint(table) != clusters_fingerprint(other)
     assert clusters_fingerprint(table).startswith("sha256:")
+
+
+def test_graph_clusters_follow_a_bent_state_past_outliers():
+    rng = np.random.default_rng(3)
+    angle = np.pi * rng.random(200)
+    bent = np.c_[6 * np.cos(angle), 6 * np.sin(angle)] + 0.5 * rng.normal(size=(200, 2))
+    inside = 0.7 * rng.normal(size=(100, 2)) + [0, 1.5]
+    far = np.array([[60.0, 0], [-70, 30], [0, 90]])
+    points, truth = np.concatenate([bent, inside, far]), np.repeat([0, 1], [200, 100])
+    embedding = umap_coordinates(points, neighbors=30, seed=0)
+    found = graph(points, embedding, 2, seed=0)
+    assert adjusted_rand_score(truth, found.labels[:300]) > 0.95
+    assert adjusted_rand_score(truth, kmeans(points, 2, seed=0).labels[:300]) < 0.7
+    again = graph(points, embedding, 2, seed=0)
+    assert np.array_equal(found.labels, again.labels)
+    assert len(graph(points[:20], embedding[:20], 2, seed=0).centres) == 2

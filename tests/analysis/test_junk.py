@@ -13,7 +13,12 @@ from tomopipe.errors import StateError
 from tomopipe.io.atomic import read_parquet
 
 SETTINGS = AnalysisSettings(
-    clusters=3, umap=False, coordinate=False, traversal_components=0, backprojection=False
+    clusters=3,
+    method="kmeans",
+    umap=False,
+    coordinate=False,
+    traversal_components=0,
+    backprojection=False,
 )
 
 

@@ -102,10 +102,14 @@ def test_stages_follow_from_sections() -> None:
 
 
 def test_select_reads_what_its_kinds_need() -> None:
-    quality = {"quality": {"min_images": 5}}
-    tree = config(a=ROOT, b=child("a"), c=child("a", select=quality))
+    few, poor = {"quality": {"min_images": 5}}, {"quality": {"max_error": 2, "min_signal": 0.1}}
+    tree = config(a=ROOT, b=child("a"), c=child("a", select=few), d=child("a", select=poor))
     assert tree.select_reads("b") == {"junk": ("selection.yaml", "analysis/clusters.parquet")}
     assert tree.select_reads("c") == {}
+    assert tree.select_reads("d") == {
+        "max_error": ("analysis/latents.parquet",),
+        "min_signal": ("junk_particles.parquet",),
+    }
 
 
 @pytest.mark.parametrize(

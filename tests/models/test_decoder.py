@@ -7,6 +7,7 @@ from scipy.spatial.transform import Rotation
 from tomopipe.config.training import HeterogeneousSettings, HomogeneousSettings
 from tomopipe.models.decoder import FourierDecoder, half_space_sign
 from tomopipe.models.homogeneous import HomogeneousModel
+from tomopipe.models.mean import FixedVolumes
 from tomopipe.models.vae import HeterogeneousModel
 from tomopipe.physics.fourier import crop_or_pad, fft3c, half_plane, ifft3c
 from tomopipe.physics.project import slice_points
@@ -17,8 +18,8 @@ SMALL = {"hidden": 32, "layers": 2, "encoder_hidden": 16, "encoder_radius": 4, "
 def small_model(box: int = 12, **changes) -> HeterogeneousModel:
     torch.manual_seed(0)
     settings = HeterogeneousSettings(zdim=3, **(SMALL | changes))
-    mean = torch.randn(box, box, box)
-    return HeterogeneousModel(settings, box=box, pixel_size=10.0, scale=2.0, mean=mean).eval()
+    fixed = FixedVolumes(torch.randn(box, box, box), torch.randn(2, box, box, box))
+    return HeterogeneousModel(settings, box=box, pixel_size=10.0, scale=2.0, fixed=fixed).eval()
 
 
 def test_volume_is_real():
@@ -61,7 +62,8 @@ def test_slice_of_volume_is_what_is_predicted(angles):
     transform = fft3c(model.volumes(z)[0]) / model.scale
     view = Rotation.from_euler("ZYZ", angles, degrees=True).inv().as_matrix()
     lattice = half_plane(box).points
-    points = slice_points(lattice, torch.from_numpy(view).float(), box)
+    # on the lattice exactly: a hair below z = 0 is another half of space
+    points = (slice_points(lattice, torch.from_numpy(view), box) * box).round().float() / box
     with torch.no_grad():
         owner = torch.zeros(len(points), dtype=torch.long)
         predicted = torch.view_as_complex(model.transform(points, owner, z).contiguous())

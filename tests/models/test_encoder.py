@@ -7,7 +7,7 @@ import torch
 from tomopipe.config.training import HeterogeneousSettings
 from tomopipe.models.encoder import VolumeEncoder
 from tomopipe.models.image import ImageModel
-from tomopipe.models.mean import MeanVolume
+from tomopipe.models.mean import FixedVolumes
 from tomopipe.models.subspace import VoxelSubspace
 from tomopipe.models.vae import HeterogeneousModel
 
@@ -63,7 +63,7 @@ def test_statistics_back_project_everything(make_store):
     store = make_store(["whole"], [4], noise=1.0)
     model = model_for(store)
     batch = store.batch([0])
-    matched, power = model.encoder.statistics(batch, model.mean, damage=True)
+    matched, power = model.encoder.statistics(batch, model.fixed, damage=True)
     image = ImageModel.of(batch, damage=True)
     # points well inside the ball spread all of their weight over voxels of the ball
     inner = batch.lattice.float().norm(dim=-1)[batch.coefficient_lattice] <= 3
@@ -72,12 +72,12 @@ def test_statistics_back_project_everything(make_store):
         batch.lattice.float().norm(dim=-1)[batch.coefficient_lattice] <= 5
     ].sum()
     assert float(least) <= float(power.sum()) <= float(most) * (1 + 1e-5)
-    assert matched.shape == (1, len(model.encoder.shell), 2)
+    assert matched.shape == (1, len(model.encoder.lattice), 2)
 
 
 def test_mean_volume_is_interpolated_in_fourier_space(states):
     box = 32
-    mean = MeanVolume(states["whole"].volume(box))
+    mean = FixedVolumes(states["whole"].volume(box), torch.zeros(0, box, box, box))
     points = (torch.rand(500, 3) - 0.5) * 0.5
     truth = states["whole"].transform(points).float()
     error = (mean(points) - truth).square().mean().sqrt() / truth.square().mean().sqrt()
@@ -111,3 +111,22 @@ def test_subspace_is_recovered_with_missing_voxels():
     empty, prior = subspace(torch.zeros(1, v, 2), torch.zeros(1, v))
     torch.testing.assert_close(empty, torch.zeros(1, 2))
     torch.testing.assert_close(prior[0], torch.eye(2))
+
+
+def test_linear_directions_are_added_and_adopted(make_store, states):
+    """With data of mean + z · direction, the adopted subspace finds z, and V(z) is the data."""
+    store = make_store(["whole"] * 3 + ["body"] * 3, [8] * 6, noise=0.1)
+    both = [states[n].volume(16) / store.scale for n in ("body", "whole")]
+    fixed = FixedVolumes(both[0], (both[1] - both[0])[None])
+    settings = HeterogeneousSettings(zdim=2, hidden=16, encoder_hidden=16, encoder_radius=5)
+    model = HeterogeneousModel(settings, box=16, pixel_size=10.0, scale=1.0, fixed=fixed).eval()
+    model.encoder.adopt(fixed.basis)
+    batch = store.batch(np.arange(6))
+    with torch.no_grad():
+        z, _ = model.encode(batch)
+        known = fixed.at(batch.points(), batch.coefficient_particle(), z)
+    torch.testing.assert_close(z[:, 0], torch.tensor([1.0, 1, 1, 0, 0, 0]), atol=0.2, rtol=0)
+    assert (z[:, 1] == 0).all()
+    transfer = ImageModel.of(batch, damage=True).transfer[:, None]
+    error = (transfer * known - batch.data).square().mean() / batch.data.square().mean()
+    assert float(error) < 0.02

@@ -19,7 +19,9 @@ def ragged(width: int = 16) -> tuple[torch.Tensor, torch.Tensor]:
 def test_order_of_tilts_does_not_matter(kind):
     x, particle = ragged()
     pool, width = make_pooling(kind, 16, 32, 0)
-    shuffled = torch.cat([torch.randperm(c) + s for c, s in zip(COUNTS, [0, 4, 5, 12], strict=True)])
+    shuffled = torch.cat(
+        [torch.randperm(c) + s for c, s in zip(COUNTS, [0, 4, 5, 12], strict=True)]
+    )
     first, second = pool(x, particle, 4), pool(x[shuffled], particle, 4)
     assert first.shape == (4, width)
     torch.testing.assert_close(first, second, atol=1e-5, rtol=1e-5)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -86,11 +88,9 @@ def test_draws_depend_on_their_place_only():
 
 
 def test_learning_rate_rises_then_falls():
-    rates = [
-        learning_rate(s, 100, peak=1e-3, warmup=0.1, schedule="cosine") for s in range(100)
-    ]
+    rates = [learning_rate(s, 100, peak=1e-3, warmup=0.1, schedule="cosine") for s in range(100)]
     assert rates[0] == pytest.approx(1e-4)
     assert max(rates) == rates[10] == pytest.approx(1e-3)
-    assert all(a > b for a, b in zip(rates[10:-1], rates[11:], strict=True))
+    assert all(a > b for a, b in pairwise(rates[10:]))
     assert rates[-1] < 2e-5
     assert learning_rate(99, 100, peak=1e-3, warmup=0, schedule="constant") == 1e-3

@@ -40,8 +40,8 @@ def test_benchmarks_become_a_table_that_is_replaced_in_place(measured: Path) -> 
     rows = collect.read_benchmarks(measured)
     assert {row.step for row in rows} == {"branches/pilot/linear", "branches/pilot/select"}
     block = collect.table(measured, rows)
-    assert "| branches/pilot/linear | 2 min 05 s | 3 min 32 s | 642 MB |" in block
-    assert "| branches/pilot/select | 0.4 s | – | – |" in block
+    assert "| branches/pilot/linear | 2 min 05 s | 642 MB |" in block
+    assert "| branches/pilot/select | 0.4 s | – |" in block
     text = collect.insert("# Benchmarks\n\nBy hand.\n", measured, block)
     again = collect.insert(text, measured, block.replace("642", "700"))
     assert again.startswith("# Benchmarks\n\nBy hand.\n")

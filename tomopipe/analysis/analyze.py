@@ -12,7 +12,13 @@ import pandas as pd
 
 import tomopipe
 from tomopipe.analysis.cluster_maps import write_cluster_maps
-from tomopipe.analysis.clusters import Clusters, clusters_fingerprint, kmeans, mixture
+from tomopipe.analysis.clusters import (
+    Clusters,
+    clusters_fingerprint,
+    graph,
+    kmeans,
+    mixture,
+)
 from tomopipe.analysis.latent import (
     Array,
     Latents,
@@ -43,8 +49,8 @@ class Findings:
         The particles.
     points
         `(n, d)` coordinates in which distances were measured.
-    kmeans, gmm
-        Both clusterings; `chosen` is the one that `cluster` stands for.
+    clusterings
+        Clusters by method; `chosen` is the one that `cluster` stands for.
     coordinates
         Table of uid, z…, pc…, umap…, coordinate, isolated, error.
     explained
@@ -53,8 +59,7 @@ class Findings:
 
     latents: Latents
     points: Array
-    kmeans: Clusters
-    gmm: Clusters
+    clusterings: dict[str, Clusters]
     chosen: Clusters
     coordinates: pd.DataFrame
     explained: Array
@@ -117,25 +122,42 @@ def explore(latents: Latents, settings: AnalysisSettings) -> Findings:
     """Cluster and order particles by their latents alone; the order of the rows does not matter."""
     latents = latents.sorted()
     points = metric_space(latents, settings.metric)
-    by_means = kmeans(points, settings.clusters, seed=settings.seed, trim=settings.trim)
-    by_mixture = mixture(points, settings.clusters, seed=settings.seed, trim=settings.trim)
-    scores, _, explained = principal_components(latents.z)
-    table = pd.DataFrame({"uid": latents.uids})
-    table[[f"z{i}" for i in range(latents.z.shape[1])]] = latents.z
-    table[[f"pc{i}" for i in range(scores.shape[1])]] = scores
-    if settings.umap:
-        table[["umap0", "umap1"]] = umap_coordinates(
+    embedding = None
+    if settings.umap or settings.method == "graph":
+        embedding = umap_coordinates(
             points,
             neighbors=settings.umap_neighbors,
             min_distance=settings.umap_min_distance,
             seed=settings.seed,
         )
+    clusterings = _clusterings(latents, points, embedding, settings)
+    scores, _, explained = principal_components(latents.z)
+    table = pd.DataFrame({"uid": latents.uids})
+    table[[f"z{i}" for i in range(latents.z.shape[1])]] = latents.z
+    table[[f"pc{i}" for i in range(scores.shape[1])]] = scores
+    if embedding is not None:
+        table[["umap0", "umap1"]] = embedding
     if settings.coordinate:
         table["coordinate"] = motion_coordinate(points)
     table["isolated"] = isolated(points, settings.trim)
     table["error"] = latents.error
-    chosen = by_means if settings.method == "kmeans" else by_mixture
-    return Findings(latents, points, by_means, by_mixture, chosen, table, explained)
+    return Findings(latents, points, clusterings, clusterings[settings.method], table, explained)
+
+
+def _clusterings(
+    latents: Latents, points: Array, embedding: Array | None, settings: AnalysisSettings
+) -> dict[str, Clusters]:
+    """K-means and the mixture always, the graph's clusters when they are asked for."""
+    k, seed, trim = settings.clusters, settings.seed, settings.trim
+    # k-means takes all directions for equally long, which well determined motions are not
+    plain = metric_space(latents, "latent") if settings.metric == "auto" else points
+    found = {
+        "kmeans": kmeans(plain, k, seed=seed, trim=trim),
+        "gmm": mixture(points, k, seed=seed, trim=trim),
+    }
+    if settings.method == "graph" and embedding is not None:
+        found["graph"] = graph(points, embedding, k, seed=seed, trim=trim)
+    return found
 
 
 def cluster_table(found: Findings, uids: Array) -> pd.DataFrame:
@@ -146,8 +168,7 @@ def cluster_table(found: Findings, uids: Array) -> pd.DataFrame:
         {
             "uid": found.latents.uids,
             "cluster": found.chosen.labels,
-            "kmeans": found.kmeans.labels,
-            "gmm": found.gmm.labels,
+            **{method: one.labels for method, one in found.clusterings.items()},
             "distance": found.chosen.distance,
             "representative": representative,
         }

@@ -56,7 +56,9 @@ def recovery(config: Config, results: Path) -> dict[str, Any]:
     """
     simulated = [name for name, dataset in config.datasets.items() if dataset.simulate]
     if not simulated:
-        raise StateError("no dataset of this config is simulated: there is no truth to compare with")
+        raise StateError(
+            "no dataset of this config is simulated: there is no truth to compare with"
+        )
     found = {name: _dataset(config, results, name) for name in simulated}
     return {**found[simulated[0]], "datasets": found}
 
@@ -175,7 +177,7 @@ def _fsc_area(branch: _Branch, truth: pd.DataFrame, settings: SimulateSettings) 
 
 
 def _states(branch: _Branch, truth: pd.DataFrame, folder: Path) -> dict[str, Any]:
-    """FSC of every state's true map with the model's volume of the cluster that holds most of it."""
+    """FSC of every state's true map with the volume of the cluster that holds most of it."""
     own = truth.loc[branch.clusters.index, "state"]
     out = {}
     for path in sorted(folder.glob("*.mrc")):

@@ -13,22 +13,26 @@ class AnalysisSettings(Section):
     """How latents are clustered and which volumes are written."""
 
     clusters: int = Field(10, ge=1, description="number of clusters k")
-    method: Literal["kmeans", "gmm"] = Field(
-        "kmeans", description="which labels are 'cluster': k-means, or a full-covariance mixture"
+    method: Literal["graph", "kmeans", "gmm"] = Field(
+        "graph",
+        description="which labels are 'cluster': 'graph' = a mixture on the UMAP of the neighbour "
+        "graph, which follows bent and long states; k-means; or a mixture on the latents",
     )
     metric: Literal["auto", "precision", "latent"] = Field(
         "auto",
         description="distance between particles: 'precision' weighs latent directions by how well "
         "the images determine them, 'latent' takes them as they are; 'auto' is precision for a "
-        "model with posterior covariances",
+        "model with posterior covariances, except for k-means",
     )
     volumes_at: Literal["auto", "mean", "representative"] = Field(
         "auto",
         description="where a cluster's volume is decoded: its mean latent, or the particle nearest "
         "to its centre; 'auto' is mean for the linear model",
     )
-    umap: bool = Field(True, description="compute the two UMAP coordinates")
-    umap_neighbors: int = Field(15, ge=2, description="neighbours of UMAP (particles)")
+    umap: bool = Field(
+        True, description="compute the two UMAP coordinates (always, if the method is graph)"
+    )
+    umap_neighbors: int = Field(30, ge=2, description="neighbours of UMAP (particles)")
     umap_min_distance: float = Field(0.1, ge=0, le=1, description="UMAP min_dist")
     coordinate: bool = Field(
         True, description="compute a one-dimensional coordinate, for continuous motion"

@@ -16,7 +16,7 @@ class ConsensusSettings(Section):
     wiener: float = Field(
         1.0,
         ge=0,
-        description="factor on the Wiener term from the half-map FSC; 0 divides by the weights alone",
+        description="factor on the Wiener term of the half-map FSC; 0 divides by the weights alone",
     )
 
 
@@ -34,13 +34,15 @@ class LinearSettings(Section):
     mask_diameter_angstrom: float | None = Field(
         None,
         gt=0,
-        description="diameter of a spherical support (Å); by default a mask grown from the mean map",
+        description="diameter of a spherical support (Å); by default a mask around the mean map",
     )
     mask_dilate_angstrom: float = Field(
         15.0, ge=0, description="how far the mask reaches beyond the mean map's density (Å)"
     )
     padding: int = Field(2, ge=1, le=3, description="oversampling of the Fourier grid")
     memory_gb: float = Field(
-        4.0, gt=0, description="statistics are kept in memory up to this (GB), else read every round"
+        4.0,
+        gt=0,
+        description="statistics are kept in memory up to this (GB), else read every round",
     )
     seed: int = Field(0, ge=0, description="seed of the first latents")

@@ -11,13 +11,20 @@ class PrepareSettings(Section):
     """How images become the packed half-plane coefficients that every model reads."""
 
     window_inner: float = Field(
-        0.8, gt=0, le=1.4, description="radius where the real-space window begins to fall (of half the box)"
+        0.8,
+        gt=0,
+        le=1.4,
+        description="radius where the real-space window begins to fall (of half the box)",
     )
     window_outer: float = Field(
-        0.9, gt=0, le=1.5, description="radius where the real-space window reaches 0 (of half the box)"
+        0.9,
+        gt=0,
+        le=1.5,
+        description="radius where the real-space window reaches 0 (of half the box)",
     )
     dose_mask: bool = Field(
-        True, description="leave out frequencies beyond the optimal dose of Grant & Grigorieff (2015)"
+        True,
+        description="leave out frequencies beyond the optimal dose of Grant & Grigorieff (2015)",
     )
     dose_weighting: bool = Field(
         True, description="weight the loss per frequency by exp(-dose / 2 critical dose)"

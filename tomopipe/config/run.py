@@ -40,13 +40,15 @@ NEEDS: dict[Stage, tuple[str, ...]] = {
     "export": ("analysis",),
 }
 
+_SELECTION, _SIGNALS = "selection.yaml", "junk_particles.parquet"
 _CLUSTERS, _LATENTS = "analysis/clusters.parquet", "analysis/latents.parquet"
 _SELECT_READS: dict[str, tuple[str, ...]] = {
-    "junk": ("selection.yaml", _CLUSTERS),
+    "junk": (_SELECTION, _CLUSTERS),
     "clusters": (_CLUSTERS,),
     "largest": (_CLUSTERS,),
     "region": (_LATENTS,),
-    "quality": (_LATENTS,),
+    "max_error": (_LATENTS,),
+    "min_signal": (_SIGNALS,),
 }
 
 
@@ -177,7 +179,7 @@ class Config(Section):
     def _check_parent_has_what_select_reads(self, name: str) -> None:
         parent = self.branches[name].parent
         for kind, files in self.select_reads(name).items():
-            needed: Stage = "junk" if "selection.yaml" in files else "analysis"
+            needed: Stage = "junk" if {_SELECTION, _SIGNALS}.intersection(files) else "analysis"
             if parent is not None and needed not in self.branches[parent].stages:
                 raise ValueError(
                     f"branch {name!r} selects by {kind}, which reads {needed} of its parent "
@@ -185,13 +187,13 @@ class Config(Section):
                 )
 
     def select_reads(self, name: str) -> dict[str, tuple[str, ...]]:
-        """Files of the parent, by kind of selection, that a branch's `select` reads."""
+        """Files of the parent, by kind of selection or limit, that a branch's `select` reads."""
         select = self.branches[name].select
-        kinds = select.kinds if select is not None else ()
-        reads = {kind: _SELECT_READS[kind] for kind in kinds if kind in _SELECT_READS}
-        if select is not None and select.quality is not None and select.quality.max_error is None:
-            del reads["quality"]
-        return reads
+        if select is None:
+            return {}
+        limits = select.quality.model_dump(exclude_none=True) if select.quality else {}
+        given = (*select.kinds, *limits)
+        return {kind: _SELECT_READS[kind] for kind in given if kind in _SELECT_READS}
 
     def lineage(self, name: str) -> list[str]:
         """The branch and its ancestors, youngest first."""

@@ -13,7 +13,7 @@ class TrainingSettings(Section):
     """What training is, whichever network is trained."""
 
     epochs: int = Field(30, ge=1, description="passes over the particles")
-    batch: int = Field(8, ge=1, description="particles per step, over all processes")
+    batch: int = Field(4, ge=1, description="particles per step, over all processes")
     learning_rate: float = Field(1e-3, gt=0, description="highest learning rate of AdamW")
     schedule: Literal["cosine", "constant"] = Field(
         "cosine", description="course of the learning rate after the warm-up"
@@ -30,7 +30,9 @@ class TrainingSettings(Section):
     hidden: int = Field(256, ge=8, multiple_of=8, description="width of the decoder (units)")
     layers: int = Field(3, ge=1, description="residual layers of the decoder")
     feature_sigma: float = Field(
-        0.5, gt=0, description="spread of the decoder's Gaussian features (of half the box)"
+        1.0,
+        gt=0,
+        description="spread of the decoder's Gaussian features (of half the box; tomoDRGN: 0.5)",
     )
     damage: bool = Field(
         True,
@@ -38,7 +40,9 @@ class TrainingSettings(Section):
         "signal stays and late doses weigh less (tomoDRGN)",
     )
     warm_start: bool = Field(
-        True, description="let the network learn the difference from the consensus map, if given"
+        True,
+        description="let the network learn the difference from the linear model or, without one, "
+        "from the consensus map; false: the whole volume",
     )
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
@@ -111,7 +115,9 @@ class HeterogeneousSettings(TrainingSettings):
         None, ge=0, description="weight of the Kullback-Leibler term; null = 1 / zdim"
     )
     linear_epochs: int = Field(
-        5, ge=0, description="epochs in which the encoder alone learns the linear model's latents"
+        5,
+        ge=0,
+        description="epochs in which the encoder 'tilts' alone learns the linear model's latents",
     )
     snapshot_weights: int = Field(
         0, ge=0, description="how many of the last epochs keep their decoder; 0 = all"
@@ -144,6 +150,7 @@ class HeterogeneousSettings(TrainingSettings):
             "clip": 0.0,
             "fraction": 1.0,
             "damage": False,
+            "feature_sigma": 0.5,
             "warm_start": False,
             "linear_epochs": 0,
             "dtype": "float32",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -87,7 +88,7 @@ class Batch:
         return len(self.images)
 
     def points(self) -> Tensor:
-        """Where each coefficient lies in the volume's transform: `(C, 3)` (x, y, z), cycles/pixel."""
+        """Where coefficients lie in the volume's transform: `(C, 3)` (x, y, z), cycles/pixel."""
         k = self.lattice[self.coefficient_lattice]
         return slice_points(k, self.view[self.coefficient_image], self.box)
 
@@ -105,12 +106,13 @@ class Batch:
         cosine = torch.cos(torch.deg2rad(torch.nan_to_num(self.tilt))).clamp(min=0.05)
         cosine = cosine[self.coefficient_image]
         safe = torch.where(self.prefilter.abs() > 1e-4, self.prefilter, torch.ones_like(self.ctf))
-        plain = torch.where(self.prefilter.abs() > 1e-4, self.ctf / safe, torch.zeros_like(self.ctf))
+        usable = self.prefilter.abs() > 1e-4
+        plain = torch.where(usable, self.ctf / safe, torch.zeros_like(self.ctf))
         signal = plain * self.damage
         return signal / safe * cosine, signal**2 * cosine
 
     def select(self, fraction: float, generator: torch.Generator | None = None) -> Batch:
-        """A random `fraction` of the coefficients (at least one an image); images stay as they are."""
+        """A random `fraction` of the coefficients; images stay, even without coefficients."""
         if fraction >= 1:
             return self
         draw = torch.rand(len(self.ctf), generator=generator)
@@ -118,7 +120,7 @@ class Batch:
 
     def where(self, chosen: Tensor) -> Batch:
         """Only the coefficients where `chosen` `(C,)` is true."""
-        picked = {
+        picked: dict[str, Any] = {
             name: getattr(self, name)[chosen]
             for name in (
                 "coefficient_image",
@@ -137,7 +139,7 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on `device`."""
-        moved = {
+        moved: dict[str, Any] = {
             f.name: value.to(device, non_blocking=True)
             for f in fields(self)
             if isinstance(value := getattr(self, f.name), Tensor)

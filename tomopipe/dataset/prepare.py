@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -30,7 +31,7 @@ from tomopipe.physics.dose import highest_frequency
 from tomopipe.physics.fourier import fft2c, half_plane, ifft2c, shift_phase
 from tomopipe.physics.window import cosine_window
 
-_CHUNK_IMAGES = 2048
+_CHUNK_PIXELS = 1 << 22
 _SAMPLE_IMAGES = 2000
 
 
@@ -70,6 +71,7 @@ def prepare(dataset_dir: Path, out: Path, settings: PrepareSettings | None = Non
     particles = read_parquet(dataset_dir / "particles.parquet")
     images = read_parquet(dataset_dir / "images.parquet")
     box = int(meta["box"])
+    _check_pixel_size(images, dataset_dir)
     images = _with_counts(images, box, settings)
     job = _Job(box, meta["contrast"] == "bright", settings.window_inner, settings.window_outer)
     key = fingerprint(
@@ -94,7 +96,7 @@ def prepare(dataset_dir: Path, out: Path, settings: PrepareSettings | None = Non
         "n_particles": len(particles),
         "n_images": len(images),
         "n_coefficients": int(images["coefficient_count"].sum()),
-        "share_kept": float(images["kept_count"].sum() / (len(images) * len(half_plane(box).points))),
+        "share_kept": float(images["kept_count"].mean() / len(half_plane(box).points)),
         "bytes": (work / "coefficients.npy").stat().st_size,
         "settings": settings.model_dump(),
         "source": key,
@@ -104,6 +106,17 @@ def prepare(dataset_dir: Path, out: Path, settings: PrepareSettings | None = Non
     if out.exists():
         shutil.rmtree(out)
     work.replace(out)
+
+
+def _check_pixel_size(images: pd.DataFrame, dataset_dir: Path) -> None:
+    """One store has one pixel size: lattice points must mean the same frequency in every image."""
+    sizes = images["pixel_size_angstrom"]
+    if sizes.max() > 1.002 * sizes.min():
+        raise InputError(
+            f"{dataset_dir}/images.parquet mixes pixel sizes from {sizes.min():.4f} to "
+            f"{sizes.max():.4f} Å: extract the particles at one pixel size, or import each "
+            "optics group as its own data set"
+        )
 
 
 def _start(work: Path, key: str) -> None:
@@ -132,18 +145,25 @@ def _with_counts(images: pd.DataFrame, box: int, settings: PrepareSettings) -> p
 
 def _packed(path: Path, total: int) -> NDArray[np.float16]:
     """The coefficient array on disk, made at its full size or opened again."""
+    array: NDArray[np.float16]
     if path.exists():
-        return np.load(path, mmap_mode="r+")  # type: ignore[no-any-return]
-    return np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=(total, 2))  # type: ignore[no-any-return]
+        array = np.load(path, mmap_mode="r+")
+    else:
+        shape = (total, 2)
+        array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
+    return array
 
 
 def _scale(images: pd.DataFrame, job: _Job) -> float:
     """Standard deviation of the real and imaginary parts over an even sample of images."""
-    step = max(1, len(images) // _SAMPLE_IMAGES)
-    values = _transform(images.iloc[::step][:_SAMPLE_IMAGES], job)
+    count = min(_SAMPLE_IMAGES, max(16, _CHUNK_PIXELS // job.box**2))
+    step = max(1, len(images) // count)
+    values = _transform(images.iloc[::step][:count], job)
     scale = float(torch.view_as_real(values).double().std())
     if scale == 0:
-        raise InputError(f"{images['stack'].iloc[0]}: all sampled images are constant: check the stacks")
+        raise InputError(
+            f"{images['stack'].iloc[0]}: all sampled images are constant: check the stacks"
+        )
     return scale
 
 
@@ -158,10 +178,11 @@ def _fill(
     """Transform all images in chunks and write them to their places, marking each chunk as done."""
     state = read_json(work / "progress.json")
     done = set(state["done"])
-    chunks = [c for c in range(0, len(images), _CHUNK_IMAGES) if c not in done]
-    tables = [images.iloc[c : c + _CHUNK_IMAGES] for c in chunks]
+    size = max(16, _CHUNK_PIXELS // job.box**2)
+    chunks = [c for c in range(0, len(images), size) if c not in done]
+    tables = [images.iloc[c : c + size] for c in chunks]
     with Progress(len(images), "prepare") as progress:
-        progress.start_at(min(len(done) * _CHUNK_IMAGES, len(images)))
+        progress.start_at(min(len(done) * size, len(images)))
         for chunk, table, packed in zip(
             chunks, tables, _transformed(tables, job, scale, workers), strict=True
         ):
@@ -173,7 +194,9 @@ def _fill(
             progress.advance(len(table))
 
 
-def _transformed(tables, job, scale, workers):  # type: ignore[no-untyped-def]
+def _transformed(
+    tables: list[pd.DataFrame], job: _Job, scale: float, workers: int
+) -> Iterator[NDArray[np.float16]]:
     """Packed coefficients of each table in order, by this process or by several."""
     count = workers or len(os.sched_getaffinity(0))
     if count == 1 or len(tables) == 1:
@@ -209,8 +232,8 @@ def _transform(table: pd.DataFrame, job: _Job) -> Tensor:
     """Half-plane coefficients of the images of `table`, `(n, n_lattice)` complex64."""
     pixels = torch.from_numpy(_read(table, job.box))
     plane = half_plane(job.box)
-    shift = table[["shift_x_angstrom", "shift_y_angstrom"]].to_numpy(np.float64)
-    shift = torch.from_numpy(shift / table[["pixel_size_angstrom"]].to_numpy())
+    angstrom = table[["shift_x_angstrom", "shift_y_angstrom"]].to_numpy(np.float64)
+    shift = torch.from_numpy(angstrom / table[["pixel_size_angstrom"]].to_numpy(np.float64))
     k = torch.arange(job.box) - job.box // 2
     grid = torch.stack(torch.meshgrid(k, k, indexing="xy"), -1).reshape(-1, 2)
     phase = shift_phase(grid, shift, job.box).reshape(-1, job.box, job.box)
@@ -236,14 +259,15 @@ def _read(table: pd.DataFrame, box: int) -> NDArray[np.float32]:
         with open_stack(stack) as reader:
             if reader.shape[1:] != (box, box) or reader.shape[0] <= slots[rows].max():
                 raise InputError(
-                    f"{stack} holds {reader.shape[0]} images of {reader.shape[2]} x {reader.shape[1]} "
-                    f"pixels, but slot {slots[rows].max() + 1} of {box} x {box} is needed: "
-                    "import the STAR file again"
+                    f"{stack} holds {reader.shape[0]} images of "
+                    f"{reader.shape[2]} x {reader.shape[1]} pixels, but image "
+                    f"{slots[rows].max() + 1} of {box} x {box} is needed: import again"
                 )
             out[rows] = reader.read(slots[rows])
     if not np.isfinite(out).all():
         bad = np.flatnonzero(~np.isfinite(out).all((1, 2)))[0]
         raise InputError(
-            f"{stacks[bad]}: image {slots[bad] + 1} has values that are not finite: extract it again"
+            f"{stacks[bad]}: image {slots[bad] + 1} holds values that are not finite: "
+            "extract it again"
         )
     return out

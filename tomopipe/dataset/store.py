@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,16 +22,16 @@ from tomopipe.physics.fourier import HalfPlane, half_plane, ifft3c
 
 STEP_FORMAT = 1
 _VIEW = [f"view_{i}{j}" for i in range(3) for j in range(3)]
-_OPTICS = {
-    "defocus_u_angstrom": "defocus_u_angstrom",
-    "defocus_v_angstrom": "defocus_v_angstrom",
-    "astigmatism_degrees": "astigmatism_degrees",
-    "voltage_kv": "voltage_kv",
-    "cs_mm": "cs_mm",
-    "amplitude_contrast": "amplitude_contrast",
-    "phase_shift_degrees": "phase_shift_degrees",
-    "bfactor_A2": "bfactor_A2",
-}
+_OPTICS = (
+    "defocus_u_angstrom",
+    "defocus_v_angstrom",
+    "astigmatism_degrees",
+    "voltage_kv",
+    "cs_mm",
+    "amplitude_contrast",
+    "phase_shift_degrees",
+    "bfactor_A2",
+)
 
 
 class Store:
@@ -50,7 +51,9 @@ class Store:
         `(n_particles + 1,)` where each particle's images begin in that table.
     """
 
-    def __init__(self, path: Path, meta: dict, particles: pd.DataFrame, images: pd.DataFrame) -> None:  # type: ignore[type-arg]
+    def __init__(
+        self, path: Path, meta: dict[str, Any], particles: pd.DataFrame, images: pd.DataFrame
+    ) -> None:
         self.path = path
         self.meta = meta
         self.box: int = meta["box"]
@@ -81,14 +84,18 @@ class Store:
                 f"{path}/store.json has step_format {meta.get('step_format')}, this version reads "
                 f"{STEP_FORMAT}: run `tomopipe prepare` again"
             )
-        size = (path / "coefficients.npy").stat().st_size if (path / "coefficients.npy").exists() else 0
+        packed = path / "coefficients.npy"
+        size = packed.stat().st_size if packed.exists() else 0
         if size != meta["bytes"]:
             raise StateError(
                 f"{path}/coefficients.npy has {size} bytes instead of {meta['bytes']}: "
                 "run `tomopipe prepare` again"
             )
         store = cls(
-            path, meta, read_parquet(path / "particles.parquet"), read_parquet(path / "images.parquet")
+            path,
+            meta,
+            read_parquet(path / "particles.parquet"),
+            read_parquet(path / "images.parquet"),
         )
         return store if uids is None else store.subset(uids)
 
@@ -158,7 +165,9 @@ class Store:
     @cached_property
     def views(self) -> Tensor:
         """`(n_images, 3, 3)` float32 view matrices."""
-        return torch.from_numpy(self.images[_VIEW].to_numpy(np.float32, copy=True).reshape(-1, 3, 3))
+        return torch.from_numpy(
+            self.images[_VIEW].to_numpy(np.float32, copy=True).reshape(-1, 3, 3)
+        )
 
     @cached_property
     def _image_table(self) -> dict[str, Tensor]:
@@ -206,7 +215,9 @@ class Store:
         counts = self.counts[images]
         lattice = torch.from_numpy(_ranges(np.zeros_like(counts), counts))
         owner = torch.from_numpy(np.repeat(np.arange(len(images)), counts))
-        data = np.asarray(self._coefficients[_ranges(self._start[images], counts)], dtype=np.float32)
+        data = np.asarray(
+            self._coefficients[_ranges(self._start[images], counts)], dtype=np.float32
+        )
         index = torch.from_numpy(images)
         table = {k: v[index] for k, v in self._image_table.items()}
         transfer, prefilter, damage = self._transfer(table, lattice, owner)
@@ -237,10 +248,11 @@ class Store:
         """Transfer as stored, prefilter and damage of each coefficient, `(C,)` float32."""
         pixel = table["pixel_size_angstrom"][owner]
         s = self.lattice[lattice].double() / (self.box * pixel)[:, None]
-        optics = {name: table[column][owner] for name, column in _OPTICS.items()}
+        optics = {name: table[name][owner] for name in _OPTICS}
         value = ctf(s[:, None], **optics)[:, 0] * table["scale"][owner]
         value = torch.where(torch.isnan(value), torch.ones_like(value), value)
-        damage = dose_weight(s.norm(dim=-1), table["dose_e_per_A2"][owner], table["voltage_kv"][owner])
+        dose, voltage = table["dose_e_per_A2"][owner], table["voltage_kv"][owner]
+        damage = dose_weight(s.norm(dim=-1), dose, voltage)
         damage = torch.nan_to_num(damage, nan=1.0)
         ones = torch.ones_like(value)
         prefilter = torch.where(table["premultiplied"][owner], value, ones)
@@ -268,4 +280,5 @@ class Store:
 def _ranges(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     """`starts[i] … starts[i] + lengths[i] - 1` for every i, in one array."""
     ends = np.cumsum(lengths)
-    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - (ends - lengths), lengths)
+    offsets = np.repeat(starts - (ends - lengths), lengths)
+    return np.asarray(np.arange(len(offsets)) + offsets, dtype=np.int64)

@@ -187,7 +187,10 @@ def fingerprint(*parts: Any) -> str:
 def _plain(value: Any) -> Any:
     """`value` with numpy scalars, arrays, paths and non-finite floats made plain."""
     if isinstance(value, dict):
-        return {str(_plain(k)) if not isinstance(k, int | str) else k: _plain(v) for k, v in value.items()}
+        return {
+            str(_plain(k)) if not isinstance(k, int | str) else k: _plain(v)
+            for k, v in value.items()
+        }
     if isinstance(value, list | tuple | set):
         return [_plain(v) for v in value]
     if isinstance(value, np.ndarray):

@@ -38,7 +38,9 @@ def write_volume(path: Path | str, volume: Floats, pixel_size: float) -> None:
         mrc.voxel_size = pixel_size
 
 
-def write_stack(path: Path | str, images: Floats, pixel_size: float, dtype: str = "float32") -> None:
+def write_stack(
+    path: Path | str, images: Floats, pixel_size: float, dtype: str = "float32"
+) -> None:
     """Write `(n, ny, nx)` images as an .mrcs stack of `dtype`, atomically."""
     with atomic_path(path) as temporary, mrcfile.new(temporary, overwrite=True) as mrc:
         mrc.set_data(np.ascontiguousarray(images, dtype=dtype))
@@ -98,7 +100,7 @@ def _open(path: Path | str) -> mrcfile.mrcfile.MrcFile:
         raise InputError(f"{path} does not exist: check the path")
     try:
         with warnings.catch_warnings():
-            # permissive: many programs leave a map ID or volume stack flag that the standard does not know
+            # permissive: many programs leave a map ID or stack flag that the standard lacks
             warnings.simplefilter("ignore", RuntimeWarning)
             if path.suffix in {".gz", ".bz2"}:
                 mrc = mrcfile.open(path, permissive=True)
@@ -107,5 +109,7 @@ def _open(path: Path | str) -> mrcfile.mrcfile.MrcFile:
     except (ValueError, OSError) as error:
         raise InputError(f"{path} is not a readable MRC file ({error}): extract it again") from None
     if mrc.data is None:
-        raise InputError(f"{path} is truncated or damaged, its data block is unreadable: extract it again")
+        raise InputError(
+            f"{path} is truncated or damaged, its data block is unreadable: extract it again"
+        )
     return mrc

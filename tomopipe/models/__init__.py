@@ -17,10 +17,21 @@ __all__ = ["Model", "load_model"]
 class Model(Protocol):
     """What analysis needs of a trained model, whatever its kind."""
 
-    kind: str
-    box: int
-    pixel_size: float
-    zdim: int
+    @property
+    def kind(self) -> str:
+        """`linear`, `homogeneous` or `heterogeneous`."""
+
+    @property
+    def box(self) -> int:
+        """Box in pixels."""
+
+    @property
+    def pixel_size(self) -> float:
+        """Å per pixel."""
+
+    @property
+    def zdim(self) -> int:
+        """Number of latents."""
 
     def volumes(self, z: Tensor, *, box: int | None = None) -> Tensor:
         """Real volumes `(n, box, box, box)` at latents `(n, zdim)`."""

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from tomopipe.dataset.batch import Batch
 from tomopipe.models.decoder import half_space_sign
 from tomopipe.models.image import ImageModel
-from tomopipe.models.mean import MeanVolume
+from tomopipe.models.mean import FixedVolumes
 from tomopipe.models.mlp import ResidualMLP
 from tomopipe.models.pooling import make_pooling
 from tomopipe.models.subspace import VoxelSubspace
-from tomopipe.physics.fourier import half_plane
+from tomopipe.physics.fourier import fft3c, half_plane
 
 # keeps the posterior from collapsing to a point or exploding in a bad step
 _LOG_VARIANCE = 10.0
@@ -45,7 +45,7 @@ class TiltEncoder(nn.Module):
         self.pool, width = make_pooling(pooling, features, hidden, tilts)
         self.joint = ResidualMLP(width, hidden, layers, 2 * zdim)
 
-    def forward(self, batch: Batch, mean: MeanVolume, *, damage: bool) -> tuple[Tensor, Tensor]:
+    def forward(self, batch: Batch, mean: FixedVolumes, *, damage: bool) -> tuple[Tensor, Tensor]:
         """Mean and log variance, each `(P, zdim)`; `mean` and `damage` are not used here."""
         each = self.each(self.pixels(batch))
         joined = self.pool(each, batch.image_particle, batch.n_particles)
@@ -73,7 +73,7 @@ class VolumeEncoder(nn.Module):
 
     corners: Tensor
     voxel: Tensor
-    shell: Tensor
+    lattice: Tensor
 
     def __init__(
         self, box: int, zdim: int, *, radius: int, components: int, hidden: int, layers: int
@@ -83,16 +83,16 @@ class VolumeEncoder(nn.Module):
         self.radius = min(radius, box // 2 - 1)
         offsets = torch.cartesian_prod(*[torch.arange(2)] * 3)
         self.register_buffer("corners", offsets, persistent=False)
-        voxel, shell = _half_ball(self.radius)
+        voxel, lattice = _half_ball(self.radius)
         self.register_buffer("voxel", voxel, persistent=False)
-        self.register_buffer("shell", shell, persistent=False)
+        self.register_buffer("lattice", lattice, persistent=False)
         n = max(components, zdim)
-        self.subspace = VoxelSubspace(len(shell), n)
+        self.subspace = VoxelSubspace(len(lattice), n)
         self.network = ResidualMLP(2 * n, hidden, layers, 2 * zdim)
         nn.init.zeros_(self.network.last.weight)
         nn.init.zeros_(self.network.last.bias)
 
-    def forward(self, batch: Batch, mean: MeanVolume, *, damage: bool) -> tuple[Tensor, Tensor]:
+    def forward(self, batch: Batch, mean: FixedVolumes, *, damage: bool) -> tuple[Tensor, Tensor]:
         """Mean and log variance of each particle's latent, each `(P, zdim)`."""
         with torch.no_grad():
             linear, covariance = self.subspace(*self.statistics(batch, mean, damage=damage))
@@ -102,7 +102,25 @@ class VolumeEncoder(nn.Module):
         return _posterior(start + change)
 
     @torch.no_grad()
-    def statistics(self, batch: Batch, mean: MeanVolume, *, damage: bool) -> tuple[Tensor, Tensor]:
+    def adopt(self, basis: Tensor) -> None:
+        """Take the directions `(K, n, n, n)` of a linear model for the subspace's first ones.
+
+        Latents then begin as that model's. Trilinear spreading multiplies volumes by sinc^2, so
+        the directions are multiplied by it too.
+        """
+        n = basis.shape[-1]
+        k = min(len(basis), self.subspace.components.shape[-1])
+        x = torch.special.sinc((torch.arange(n, device=basis.device) - n // 2) / n) ** 2
+        spread = fft3c(basis[:k] * x[:, None, None] * x[:, None] * x)
+        z, y, x = (part + n // 2 for part in self.lattice.unbind(-1))
+        self.subspace.components.zero_()
+        self.subspace.components[..., :k] = torch.view_as_real(spread[:, z, y, x]).movedim(0, -1)
+        self.subspace.offset.zero_()
+
+    @torch.no_grad()
+    def statistics(
+        self, batch: Batch, mean: FixedVolumes, *, damage: bool
+    ) -> tuple[Tensor, Tensor]:
         """Back-projected residuals b `(P, V, 2)` and their power a `(P, V)`."""
         inside = batch.lattice.square().sum(-1) <= self.radius**2
         batch = batch.where(inside[batch.coefficient_lattice])
@@ -125,7 +143,7 @@ class VolumeEncoder(nn.Module):
         corner = floor.long()[:, None] + self.corners  # (C, 8, 3)
         x, y, z = (corner + corner.new_tensor([self.radius + 1, self.radius + 1, 0])).unbind(-1)
         voxel = self.voxel[z, y, x]
-        n_voxels = len(self.shell)
+        n_voxels = len(self.lattice)
         row = batch.coefficient_particle()[:, None] * (n_voxels + 1) + voxel
         sums = values.new_zeros(batch.n_particles * (n_voxels + 1), 3)
         sums.index_add_(0, row.flatten(), (share[..., None] * values[:, None]).flatten(0, 1))
@@ -133,7 +151,7 @@ class VolumeEncoder(nn.Module):
 
 
 def _half_ball(radius: int) -> tuple[Tensor, Tensor]:
-    """Number of every voxel (z, y, x) with z >= 0 inside `radius`, and the radii `(V,)` of those.
+    """Number of every voxel (z, y, x) with z >= 0 inside `radius`, and `(V, 3)` (z, y, x) of those.
 
     Voxels outside have the number V. The plane z = 0 keeps both halves: which of them a value
     falls into is only a convention.
@@ -145,7 +163,7 @@ def _half_ball(radius: int) -> tuple[Tensor, Tensor]:
     n = int(inside.sum())
     voxel = torch.full(inside.shape, n)
     voxel[inside] = torch.arange(n)
-    return voxel, squared[inside].float().sqrt()
+    return voxel, torch.stack([z[inside], y[inside], x[inside]], dim=-1)
 
 
 def _posterior(output: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ from tomopipe.config.training import HomogeneousSettings
 from tomopipe.dataset.batch import Batch
 from tomopipe.models.decoder import FourierDecoder
 from tomopipe.models.files import load_weights, read_config
-from tomopipe.models.mean import MeanVolume
+from tomopipe.models.mean import FixedVolumes
 from tomopipe.models.precision import half_precision
 from tomopipe.models.volumes import decode_volume
 
@@ -29,7 +29,7 @@ class HomogeneousModel(nn.Module):
         box: int,
         pixel_size: float,
         scale: float,
-        mean: Tensor | None = None,
+        fixed: FixedVolumes | None = None,
     ) -> None:
         super().__init__()
         self.settings = settings
@@ -37,7 +37,7 @@ class HomogeneousModel(nn.Module):
         self.pixel_size = pixel_size
         self.scale = scale
         self.zdim = 0
-        self.mean = MeanVolume(torch.zeros(box, box, box) if mean is None else mean)
+        self.fixed = fixed or FixedVolumes.none(box)
         self.decoder = FourierDecoder(
             box, 0, settings.hidden, settings.layers, settings.feature_sigma
         )
@@ -47,7 +47,7 @@ class HomogeneousModel(nn.Module):
         with half_precision(self.settings, points.device):
             one = points.new_zeros(len(points), dtype=torch.long)
             change = self.decoder(points, one, points.new_zeros(1, 0))
-        total: Tensor = self.mean(points) + self.mean.scale(points) * change
+        total: Tensor = self.fixed(points) + self.fixed.scale(points) * change
         return total
 
     def predict(self, batch: Batch) -> Tensor:
@@ -91,5 +91,5 @@ class HomogeneousModel(nn.Module):
             scale=config["scale"],
         )
         load_weights(model, directory / "model.safetensors")
-        model.mean.refresh()
+        model.fixed.refresh()
         return model.eval()

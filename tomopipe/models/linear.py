@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from tomopipe.models.files import STEP_FORMAT, load_tensors, read_config, save_tensors
 from tomopipe.io.atomic import write_json
+from tomopipe.models.files import STEP_FORMAT, load_tensors, read_config, save_tensors
 from tomopipe.physics.fourier import crop_or_pad, fft3c, ifft3c
 
 
@@ -37,7 +37,7 @@ class LinearModel:
         return len(self.components)
 
     def volumes(self, z: Tensor, *, box: int | None = None) -> Tensor:
-        """Volumes `(m, box, box, box)` at latents `(m, K)`, Fourier-cropped where `box` is smaller."""
+        """Volumes `(m, box, box, box)` at latents `(m, K)`, Fourier-cropped to a smaller box."""
         k = len(self.components)
         flat = z.to(self.mean) @ self.components.reshape(k, -1)
         volumes = self.mean + flat.reshape(-1, *self.mean.shape)

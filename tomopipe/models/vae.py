@@ -13,7 +13,7 @@ from tomopipe.dataset.batch import Batch
 from tomopipe.models.decoder import FourierDecoder
 from tomopipe.models.encoder import TiltEncoder, VolumeEncoder
 from tomopipe.models.files import load_tensors, load_weights, read_config
-from tomopipe.models.mean import MeanVolume
+from tomopipe.models.mean import FixedVolumes
 from tomopipe.models.precision import half_precision
 from tomopipe.models.volumes import decode_volume
 
@@ -39,7 +39,7 @@ class HeterogeneousModel(nn.Module):
         pixel_size: float,
         scale: float,
         tilts: int = 0,
-        mean: Tensor | None = None,
+        fixed: FixedVolumes | None = None,
     ) -> None:
         super().__init__()
         self.settings = settings
@@ -48,7 +48,7 @@ class HeterogeneousModel(nn.Module):
         self.scale = scale
         self.tilts = tilts
         self.zdim = settings.zdim
-        self.mean = MeanVolume(torch.zeros(box, box, box) if mean is None else mean)
+        self.fixed = fixed or FixedVolumes.none(box)
         self.encoder = _encoder(settings, box, tilts)
         self.decoder = FourierDecoder(
             box, settings.zdim, settings.hidden, settings.layers, settings.feature_sigma
@@ -56,14 +56,15 @@ class HeterogeneousModel(nn.Module):
 
     def encode(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Mean and log variance of the latents of a batch's particles, each `(P, zdim)`."""
-        mean, log_variance = self.encoder(batch, self.mean, damage=self.settings.damage)
+        mean, log_variance = self.encoder(batch, self.fixed, damage=self.settings.damage)
         return mean, log_variance
 
     def transform(self, points: Tensor, particle: Tensor, z: Tensor) -> Tensor:
         """Transform `(C, 2)` of the volumes at latents `(P, zdim)`, at `(C, 3)` points of each."""
         with half_precision(self.settings, points.device):
             change = self.decoder(points, particle, z)
-        total: Tensor = self.mean(points) + self.mean.scale(points) * change
+        known = self.fixed.at(points, particle, z)
+        total: Tensor = known + self.fixed.scale(points) * change
         return total
 
     def predict(self, batch: Batch, z: Tensor) -> Tensor:
@@ -97,6 +98,7 @@ class HeterogeneousModel(nn.Module):
             "scale": self.scale,
             "zdim": self.zdim,
             "tilts": self.tilts,
+            "basis": len(self.fixed.basis),
             "settings": self.settings.model_dump(),
         }
 
@@ -117,12 +119,13 @@ class HeterogeneousModel(nn.Module):
             pixel_size=config["pixel_size_angstrom"],
             scale=config["scale"],
             tilts=config["tilts"],
+            fixed=FixedVolumes.none(config["box"], config["basis"]),
         )
         load_weights(model, directory / "model.safetensors")
         if epoch is not None:
             weights = load_tensors(directory / "snapshots" / f"decoder_{epoch:03d}.safetensors")
             model.decoder.load_state_dict(weights, strict=False)
-        model.mean.refresh()
+        model.fixed.refresh()
         return model.eval()
 
 

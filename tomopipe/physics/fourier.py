@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -30,8 +31,10 @@ def ifft3c(transform: Tensor) -> Tensor:
     return _shifted(torch.fft.ifftn, transform, (-3, -2, -1))
 
 
-def _shifted(transform, array: Tensor, dim: tuple[int, ...]) -> Tensor:  # type: ignore[no-untyped-def]
-    result: Tensor = torch.fft.fftshift(transform(torch.fft.ifftshift(array, dim=dim), dim=dim), dim=dim)
+def _shifted(transform: Callable[..., Tensor], array: Tensor, dim: tuple[int, ...]) -> Tensor:
+    result: Tensor = torch.fft.fftshift(
+        transform(torch.fft.ifftshift(array, dim=dim), dim=dim), dim=dim
+    )
     return result
 
 

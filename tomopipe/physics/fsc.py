@@ -24,7 +24,9 @@ def fsc(a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
         If the volumes differ in shape or are not cubes.
     """
     if a.shape != b.shape or len(set(a.shape)) != 1 or a.ndim != 3:
-        raise ValueError(f"FSC needs two cubes of one size, not {tuple(a.shape)} and {tuple(b.shape)}")
+        raise ValueError(
+            f"FSC needs two cubes of one size, not {tuple(a.shape)} and {tuple(b.shape)}"
+        )
     if mask is not None:
         a, b = a * mask, b * mask
     fa, fb = fft3c(a.double()), fft3c(b.double())

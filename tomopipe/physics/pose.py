@@ -14,13 +14,15 @@ def view_matrix(rot: ArrayLike, tilt: ArrayLike, psi: ArrayLike) -> Floats:
 
     A maps object to view coordinates; equals RELION's `Euler_angles2matrix` to 1e-15.
     """
-    angles = np.stack(np.broadcast_arrays(*(np.asarray(a, dtype=float) for a in (rot, tilt, psi))), -1)
+    parts = np.broadcast_arrays(*(np.asarray(a, dtype=float) for a in (rot, tilt, psi)))
+    angles = np.stack(parts, -1)
     matrices = Rotation.from_euler("ZYZ", angles.reshape(-1, 3), degrees=True).inv().as_matrix()
-    return matrices.reshape(*angles.shape[:-1], 3, 3)
+    return np.asarray(matrices.reshape(*angles.shape[:-1], 3, 3), dtype=np.float64)
 
 
 def euler_angles(view: ArrayLike) -> Floats:
     """RELION's (rot, tilt, psi) in degrees `(..., 3)` of view matrices `(..., 3, 3)`."""
     matrices = np.asarray(view, dtype=float)
     flat = Rotation.from_matrix(matrices.reshape(-1, 3, 3)).inv()
-    return flat.as_euler("ZYZ", degrees=True).reshape(*matrices.shape[:-2], 3)
+    angles = flat.as_euler("ZYZ", degrees=True)
+    return np.asarray(angles.reshape(*matrices.shape[:-2], 3), dtype=np.float64)

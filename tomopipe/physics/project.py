@@ -32,7 +32,7 @@ def slice_points(lattice: Tensor, view: Tensor, box: int) -> Tensor:
 
 
 def padded_transform(volume: Tensor, padding: int = 2) -> Tensor:
-    """Transform of a `(n, n, n)` volume on a grid `padding` times finer: `(padding n,) * 3` complex.
+    """Transform of a `(n, n, n)` volume on a grid `padding` times finer, `(padding n,) * 3`.
 
     Zero-padding in real space is what makes linear interpolation between Fourier voxels accurate.
     """
@@ -65,6 +65,5 @@ def sample(transform: Tensor, points: Tensor) -> Tensor:
 
 def lowpass(volume: Tensor, radius: float) -> Tensor:
     """Volume `(n, n, n)` without frequencies beyond `radius` (lattice units), soft edge of 2."""
-
     keep = soft_edge(frequencies(volume.shape[-1], 3, volume.device), radius - 1, radius + 1)
     return ifft3c(fft3c(volume) * keep).real

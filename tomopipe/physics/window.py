@@ -11,7 +11,7 @@ from tomopipe.physics.fourier import frequencies
 
 
 def cosine_window(box: int, inner: float = 0.8, outer: float = 0.9, ndim: int = 2) -> Tensor:
-    """`(box,) * ndim` window: 1 inside `inner`, cosine to 0 at `outer` (fractions of half the box)."""
+    """`(box,) * ndim`: 1 inside `inner`, cosine to 0 at `outer` (fractions of half the box)."""
     return soft_edge(frequencies(box, ndim), inner * box / 2, outer * box / 2)
 
 

@@ -1,9 +1,10 @@
-"""Simulated particle stacks: projection, dose damage, CTF, shifts, noise, uneven tilts, and truth."""
+"""Simulated particle stacks: projection, dose damage, CTF, shifts, noise, uneven tilts, truth."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,7 +35,7 @@ def simulate_particles(settings: SimulateSettings, out: Path) -> None:
 
     `truth.parquet` has uid, state, coordinate (degrees of the arm over the range, 0 … 1; NaN where
     nothing moves) and junk; `truth/{state}.mrc` are the states' maps at the pixel size of the
-    images, and `simulation.json` the settings, from which `true_volume` makes the map of any particle.
+    images, and `simulation.json` the settings, from which `true_volume` makes any map.
     """
     rng = np.random.default_rng(settings.seed)
     truth = _draw_truth(settings, rng)
@@ -49,8 +50,14 @@ def simulate_particles(settings: SimulateSettings, out: Path) -> None:
         write_parquet(folder / "truth.parquet", truth.drop(columns=["tomogram", "kind"]))
         for state in settings.states:
             volume = true_volume(settings, state, 0.5)
-            write_volume(folder / "truth" / f"{state}.mrc", volume.numpy(), settings.pixel_size_angstrom)
-        record = {"step_format": STEP_FORMAT, "version": __version__, "settings": settings.model_dump()}
+            write_volume(
+                folder / "truth" / f"{state}.mrc", volume.numpy(), settings.pixel_size_angstrom
+            )
+        record = {
+            "step_format": STEP_FORMAT,
+            "version": __version__,
+            "settings": settings.model_dump(),
+        }
         write_json(folder / "simulation.json", record)
 
 
@@ -65,7 +72,7 @@ def _model(settings: SimulateSettings, state: str, coordinate: float) -> Blobs:
 
 
 def _draw_truth(settings: SimulateSettings, rng: np.random.Generator) -> pd.DataFrame:
-    """State, coordinate and tomogram of every particle; shares are met as nearly as counts allow."""
+    """State, coordinate and tomogram of every particle; shares as nearly as counts allow."""
     n_junk = round(settings.particles * settings.junk_fraction)
     n_good = settings.particles - n_junk
     shares = np.array(list(settings.states.values()))
@@ -81,7 +88,7 @@ def _draw_truth(settings: SimulateSettings, rng: np.random.Generator) -> pd.Data
     tomogram = np.sort(np.arange(settings.particles) % settings.tomograms)
     within = np.concatenate([np.arange(c) for c in np.bincount(tomogram)])
     labels = [f"tomo_{t + 1:03d}" for t in tomogram]
-    uids = [f"{label}/{i:06d}" for label, i in zip(labels, within, strict=True)]
+    uids = [f"{label}/{label}_{i:06d}" for label, i in zip(labels, within, strict=True)]
     return pd.DataFrame(
         {
             "uid": uids,
@@ -98,11 +105,11 @@ def _draw_truth(settings: SimulateSettings, rng: np.random.Generator) -> pd.Data
 class _Series:
     """The tilt images of one particle: `(t,)` angles, doses and defoci, `(t, 2)` shifts."""
 
-    tilt: NDArray[np.float64]
-    dose: NDArray[np.float64]
-    defocus: NDArray[np.float64]
-    shift: NDArray[np.float64]
-    view: NDArray[np.float64]
+    tilt: NDArray[np.floating[Any]]
+    dose: NDArray[np.floating[Any]]
+    defocus: NDArray[np.floating[Any]]
+    shift: NDArray[np.floating[Any]]
+    view: NDArray[np.floating[Any]]
 
 
 def _tomogram(
@@ -123,7 +130,8 @@ def _tomogram(
         if particle.junk:
             blobs = junk(str(particle.kind), rng)
         else:
-            blobs = _model(settings, str(particle.state), float(particle.coordinate))  # type: ignore[arg-type]
+            coordinate = float(particle.coordinate)  # type: ignore[arg-type]
+            blobs = _model(settings, str(particle.state), coordinate)
         images = _images(blobs, series, settings, noise, rng)
         rows += _rows(name, str(particle.uid), position, series, settings, len(rows))
         stack.extend(images)
@@ -131,16 +139,14 @@ def _tomogram(
     return rows
 
 
-def _draw_series(
-    settings: SimulateSettings, defocus: float, rng: np.random.Generator
-) -> _Series:
+def _draw_series(settings: SimulateSettings, defocus: float, rng: np.random.Generator) -> _Series:
     """A random view, a dose-symmetric scheme, and which of its tilts this particle has."""
     n = settings.tilts
     steps = np.array([(i + 1) // 2 * (1 if i % 2 else -1) for i in range(n)])
     keep = np.sort(rng.permutation(n)[: rng.integers(settings.min_tilts, n + 1)])
-    tilt = (steps * settings.tilt_step_degrees)[keep]
-    dose = (np.arange(n) + 1.0)[keep] * settings.dose_per_tilt
-    pose = Rotation.random(rng=rng).as_matrix()
+    tilt = np.asarray(steps[keep] * settings.tilt_step_degrees)
+    dose = np.asarray((np.arange(n) + 1.0)[keep] * settings.dose_per_tilt)
+    pose = np.asarray(Rotation.random(rng=rng).as_matrix())
     view = Rotation.from_euler("y", tilt[:, None], degrees=True).as_matrix() @ pose
     shift = rng.uniform(-1, 1, size=(len(keep), 2)) * settings.shift_pixels
     return _Series(tilt, dose, defocus + rng.normal(size=len(keep)) * 300, shift, view)
@@ -208,8 +214,8 @@ def _rows(
     return [
         {
             "rlnImageName": f"{first + i + 1:06d}@{tomogram}.mrcs",
-            "rlnMicrographName": f"{tomogram}.tomostar",
-            "rlnGroupName": f"{tomogram}_{uid.split('/')[1]}",
+            "rlnMicrographName": tomogram,
+            "rlnGroupName": uid.split("/")[1],
             "rlnCoordinateX": position[0] / settings.pixel_size_angstrom,
             "rlnCoordinateY": position[1] / settings.pixel_size_angstrom,
             "rlnCoordinateZ": position[2] / settings.pixel_size_angstrom,

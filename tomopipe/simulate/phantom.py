@@ -42,7 +42,7 @@ class Blobs:
         return torch.complex(torch.cos(angle) @ weights, torch.sin(angle) @ weights) * envelope
 
     def projections(self, view: Tensor, frequency: Tensor) -> Tensor:
-        """Transforms of the views `(t, 3, 3)` at all pairs of `frequency` `(n,)` in 1/Å: `(t, n, n)`.
+        """Transforms of views `(t, 3, 3)` at all pairs of `frequency` `(n,)` in 1/Å: `(t, n, n)`.
 
         Indexed [t, ky, kx]. Equal to `transform` at the rotated points, but separable: along each
         axis of the image a blob is one phase factor, so a view is one matrix product.
@@ -100,7 +100,7 @@ def complex_in_state(state: str, arm_degrees: float = 0.0) -> Blobs:
 
 
 def junk(kind: str, rng: np.random.Generator) -> Blobs:
-    """Something that is not the complex: `noise` (nothing), `ice` (one dense spot), `other` (a shape)."""
+    """What is not the complex: `noise` (nothing), `ice` (one dense spot), `other` (a shape)."""
     if kind == "noise":
         return Blobs(np.zeros((1, 3)), np.zeros(1))
     if kind == "ice":

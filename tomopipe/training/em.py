@@ -32,7 +32,7 @@ class Latents:
 
 
 def mean_volume(statistics: Statistics, mask: Tensor | None = None) -> Tensor:
-    """Mean volume on the grid's voxels `(n,)`: signal over power of all particles, lightly damped."""
+    """Mean volume on the grid's voxels `(n,)`: signal over power, lightly damped."""
     grid = statistics.grid
     signal = torch.zeros(grid.n, 2, device=statistics.device)
     power = torch.zeros(grid.n, device=statistics.device)
@@ -56,11 +56,12 @@ def ridge(grid: FourierGrid, mean: Tensor, prior: float, components: int) -> Ten
     power = grid.shell_mean(mean.abs() ** 2 / 2)
     power = power.clamp(min=1e-6 * float(power.max()))[grid.shell.clamp(max=grid.box // 2)]
     share = 1 / (power * grid.padding**3)
-    return torch.cat([share[:, None] / _MEAN_PRIOR, (share / prior)[:, None].expand(-1, components)], 1)
+    own = (share / prior)[:, None].expand(-1, components)
+    return torch.cat([share[:, None] / _MEAN_PRIOR, own], 1)
 
 
 def maximise(statistics: Statistics, latents: Latents, precision: Tensor, mask: Tensor) -> Tensor:
-    """M-step: mean and components on the voxels, `(n, K + 1)` complex, inside the support `mask`."""
+    """M-step: mean and components on the voxels, `(n, K + 1)` complex, inside `mask`."""
     grid, k = statistics.grid, latents.mean.shape[1]
     upper = torch.triu_indices(k + 1, k + 1, device=latents.mean.device)
     left = latents.mean.new_zeros(grid.n, upper.shape[1])
@@ -73,14 +74,8 @@ def maximise(statistics: Statistics, latents: Latents, precision: Tensor, mask: 
         left += chunk.power_t @ moment[:, upper[0], upper[1]].contiguous()
         right[..., 0] += chunk.real_t @ z
         right[..., 1] += chunk.imaginary_t @ z
-    solved = torch.cat(
-        [
-            _solve(a, r, p, upper)
-            for a, r, p in zip(
-                left.split(_BLOCK), right.split(_BLOCK), precision.split(_BLOCK), strict=True
-            )
-        ]
-    )
+    blocks = [slice(i, i + _BLOCK) for i in range(0, grid.n, _BLOCK)]
+    solved = torch.cat([_solve(left[b], right[b], precision[b], upper) for b in blocks])
     return grid.to_fourier(grid.to_real(torch.view_as_complex(solved)) * mask)
 
 
@@ -90,7 +85,8 @@ def _solve(left: Tensor, right: Tensor, precision: Tensor, upper: Tensor) -> Ten
     matrix = left.new_zeros(len(left), k, k)
     matrix[:, upper[0], upper[1]] = left
     matrix[:, upper[1], upper[0]] = left
-    return torch.linalg.solve(matrix + torch.diag_embed(precision), right).contiguous()
+    solved: Tensor = torch.linalg.solve(matrix + torch.diag_embed(precision), right)
+    return solved.contiguous()
 
 
 def expect(statistics: Statistics, model: Tensor) -> Latents:
@@ -116,7 +112,8 @@ def expect(statistics: Statistics, model: Tensor) -> Latents:
         z = (covariance @ rhs[:, :, None])[:, :, 0]
         fit = chunk.real @ mean.real[:, None] + chunk.imaginary @ mean.imag[:, None]
         explained = 2 * fit[:, 0] - (chunk.power @ size)[:, 0]
-        explained = explained + 2 * (rhs * z).sum(1) - (z[:, None] @ curvature @ z[:, :, None])[:, 0, 0]
+        bent = (z[:, None] @ curvature @ z[:, :, None])[:, 0, 0]
+        explained = explained + 2 * (rhs * z).sum(1) - bent
         out.mean[index], out.covariance[index] = z, covariance
         out.error[index] = (chunk.energy - explained) / chunk.count.clamp(min=1)
     return out
@@ -159,7 +156,5 @@ def orthogonalise(volumes: Tensor, latents: Latents) -> tuple[Tensor, Latents, T
     sign = torch.sign(turned[torch.arange(k), turned.abs().argmax(1)])
     axes = (axes * sign).to(volumes.dtype)
     components = (axes.T @ volumes.reshape(k, -1)).reshape(volumes.shape)
-    turned_latents = Latents(
-        latents.mean @ axes, axes.T @ latents.covariance @ axes, latents.error
-    )
+    turned_latents = Latents(latents.mean @ axes, axes.T @ latents.covariance @ axes, latents.error)
     return components, turned_latents, values.clamp(min=0)

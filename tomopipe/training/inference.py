@@ -30,14 +30,19 @@ class Shells:
     """Squared errors and weights per particle and shell, each `(N, box / 2)` float64."""
 
     error: Tensor
+    zero: Tensor  # error of predicting nothing
     weight: Tensor
     count: Tensor
 
     @property
     def loss(self) -> float:
         """Mean squared error, as in the training loss; NaN if nothing was held out."""
-        total = float(self.count.sum())
-        return float(self.error.sum()) / total if total else float("nan")
+        return _share(self.error, self.count)
+
+    @property
+    def loss_of_zero(self) -> float:
+        """The same for a volume of zeros: what is left to explain before anything is learned."""
+        return _share(self.zero, self.count)
 
     def normalised(self) -> NDArray[np.float64]:
         """Error of each particle over what is usual in its shells: about 1, and NaN without tilts.
@@ -48,6 +53,11 @@ class Shells:
         expected = (self.weight * usual).sum(1)
         ratio = self.error.sum(1) / expected
         return torch.where(expected > 0, ratio, torch.full_like(ratio, float("nan"))).numpy()
+
+
+def _share(part: Tensor, count: Tensor) -> float:
+    total = float(count.sum())
+    return float(part.sum()) / total if total else float("nan")
 
 
 def embed(
@@ -82,14 +92,14 @@ def held_out_error(
     group = group or Group()
     chosen_all = np.arange(store.n_particles) if particles is None else particles
     chosen_all = np.array([p for p in chosen_all if len(split.held_out[p])], dtype=np.int64)
-    sums = torch.zeros(3, store.n_particles, store.box // 2, dtype=torch.float64, device=device)
+    sums = torch.zeros(4, store.n_particles, store.box // 2, dtype=torch.float64, device=device)
     for chosen, batch in _batches(store, chosen_all, split.held_out, group):
         draw = torch.rand(len(batch.kept), generator=torch_rng(0))
         target = batch.where(batch.kept & (draw < fraction)).to(device)
         predicted = _predict(model, store, split, chosen, target, device)
         _add_shells(sums, torch.from_numpy(chosen).to(device), target, predicted, model.settings)
     sums = group.sum(sums).cpu()
-    return Shells(sums[0], sums[1], sums[2])
+    return Shells(*sums)
 
 
 def _predict(
@@ -110,14 +120,15 @@ def _predict(
 def _add_shells(
     sums: Tensor, rows: Tensor, batch: Batch, predicted: Tensor, settings: TrainingSettings
 ) -> None:
-    """Add a batch's errors, weights and counts to `(3, N, shells)`."""
+    """Add a batch's errors, errors of zero, weights and counts to `(4, N, shells)`."""
     error = prediction_error(predicted, batch, settings).double()
+    zero = prediction_error(torch.zeros_like(predicted), batch, settings).double()
     weight = ImageModel.of(batch, damage=settings.damage).weight.double()
     radius = batch.lattice.float().norm(dim=-1).round().long()[batch.coefficient_lattice]
     n_shells = sums.shape[-1]
     shell = radius.clamp(max=n_shells - 1)
     place = rows[batch.coefficient_particle()] * n_shells + shell
-    for total, values in zip(sums, (error, weight, torch.ones_like(error)), strict=True):
+    for total, values in zip(sums, (error, zero, weight, torch.ones_like(error)), strict=True):
         total.view(-1).index_add_(0, place, values)
 
 

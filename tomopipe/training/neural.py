@@ -41,8 +41,8 @@ from tomopipe.training.state import RunState
 from tomopipe.training.stopping import judge, should_stop
 from tomopipe.training.verdict import latent_shift
 from tomopipe.training.warmstart import (
-    consensus_volume,
     fit_subspace,
+    fixed_volumes,
     learn_latents,
     linear_latents,
 )
@@ -88,7 +88,9 @@ def train_heterogeneous(
     place = _prepare(store_path, settings, uids, device)
     store, target, group, split = place
     tilts = concatenated_tilts(settings, split)
-    mean = consensus_volume(consensus, store) if consensus and settings.warm_start else None
+    fixed = fixed_volumes(
+        store, consensus=consensus, linear=linear, zdim=settings.zdim, add=settings.warm_start
+    )
     torch.manual_seed(settings.seed)
     model = HeterogeneousModel(
         settings,
@@ -96,7 +98,7 @@ def train_heterogeneous(
         pixel_size=store.pixel_size,
         scale=store.scale,
         tilts=tilts,
-        mean=mean,
+        fixed=fixed,
     ).to(target)
     objective = HeterogeneousObjective(model, store, split, target)
     run_state = _state(out, state, settings, store, (linear, consensus))
@@ -111,7 +113,11 @@ def train_heterogeneous(
         if group.leads:
             save_snapshot(run_state.snapshots, epoch, model, z)
         group.barrier()
-        return {"validation": shells.loss, "latent_shift": moved}
+        return {
+            "validation": shells.loss,
+            "validation_zero": shells.loss_of_zero,
+            "latent_shift": moved,
+        }
 
     def stop(metrics: list[dict[str, Any]]) -> bool:
         return should_stop(metrics, settings.stop)
@@ -119,7 +125,7 @@ def train_heterogeneous(
     with run_state.held(group):
         if not run_state.record.is_file():
             fit_subspace(model, store, split, target)
-            if linear and settings.linear_epochs:
+            if linear and settings.linear_epochs and settings.encoder == "tilts":
                 goal = linear_latents(linear, store, settings.zdim)
                 learn_latents(model, objective, goal, target)
         run = Run(model, objective, store, settings, run_state, group, end_of_epoch, stop)
@@ -151,17 +157,17 @@ def train_homogeneous(
     """
     settings = settings or HomogeneousSettings()
     store, target, group, split = _prepare(store_path, settings, uids, device)
-    mean = consensus_volume(consensus, store) if consensus and settings.warm_start else None
+    fixed = fixed_volumes(store, consensus=consensus, add=settings.warm_start)
     torch.manual_seed(settings.seed)
     model = HomogeneousModel(
-        settings, box=store.box, pixel_size=store.pixel_size, scale=store.scale, mean=mean
+        settings, box=store.box, pixel_size=store.pixel_size, scale=store.scale, fixed=fixed
     ).to(target)
     run_state = _state(out, state, settings, store, (consensus,))
     validation = _validation_particles(store, settings)
 
     def end_of_epoch(epoch: int) -> dict[str, Any]:
         shells = held_out_error(model, store, split, target, validation, group, settings.fraction)
-        return {"validation": shells.loss}
+        return {"validation": shells.loss, "validation_zero": shells.loss_of_zero}
 
     with run_state.held(group):
         objective = HomogeneousObjective(model, store, split, target)

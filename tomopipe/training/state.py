@@ -79,7 +79,9 @@ class RunState:
     def save(self, model: nn.Module, optimiser: torch.optim.Optimizer, position: Position) -> None:
         """Write a checkpoint; the one before it is removed after."""
         name = f"checkpoint_{position.epoch:04d}_{position.step:07d}.safetensors"
-        tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
+        # fixed volumes come from the inputs, which `identity` vouches for
+        weights = {k: v for k, v in model.state_dict().items() if not k.startswith("fixed.")}
+        tensors = {f"model.{k}": v for k, v in weights.items()}
         tensors |= _moments(model, optimiser)
         save_tensors(self.directory / name, tensors)
         write_json(
@@ -103,7 +105,8 @@ class RunState:
         self._check(record["identity"])
         tensors = load_tensors(self.directory / record["tensors"])
         model.load_state_dict(
-            {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
+            {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")},
+            strict=False,
         )
         _restore_moments(model, optimiser, tensors)
         return Position(**record["position"])

@@ -6,13 +6,14 @@ through two numbers per Fourier voxel,
     power_pv = sum b / tau^2          signal_pv = sum a y / tau^2     (complex),
 
 summed over the coefficients that fall into the voxel (a, b: `Batch.back_projection`, tau^2: noise
-variance of a real component in the coefficient's shell). Both are sparse matrices (particle x voxel)
-that never change, so that a round of expectation maximisation is a few sparse-dense products,
+variance of a real component in the coefficient's shell). Both are sparse (particle x voxel) and
+never change, so that a round of expectation maximisation is a few sparse-dense products,
 whatever the number of tilts: log p(y | V) = sum_v Re(conj(V_v) signal_pv) - power_pv |V_v|^2 / 2.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -97,7 +98,8 @@ def make_chunk(
     n_particles = batch.n_particles
     values = torch.stack([b, a * y[:, 0], a * y[:, 1]], 1) * precision[:, None]
     weight = _noise_precision(batch) * precision
-    energy = y.new_zeros(n_particles).index_add_(0, owner[inside], (y**2).sum(1)[inside] * weight[inside])
+    white = ((y**2).sum(1) * weight)[inside]
+    energy = y.new_zeros(n_particles).index_add_(0, owner[inside], white)
     key = owner[inside] * grid.n + voxel[inside]
     unique, inverse = torch.unique(key, return_inverse=True)
     summed = values.new_zeros(len(unique), 3).index_add_(0, inverse, values[inside])
@@ -108,7 +110,9 @@ def make_chunk(
         _csr(columns[order], rows[order], v[order], (grid.n, n_particles)) for v in summed.unbind(1)
     ]
     count = 2 * torch.bincount(owner[inside], minlength=n_particles).to(y)
-    return Chunk(particles, *forward, *backward, energy, count)
+    power, real, imaginary = forward
+    power_t, real_t, imaginary_t = backward
+    return Chunk(particles, power, real, imaginary, power_t, real_t, imaginary_t, energy, count)
 
 
 def noise_per_shell(
@@ -142,7 +146,9 @@ def noise_per_shell(
     value = total / count.clamp(min=1) / 2
     # shells nobody saw (DC, beyond the dose mask) get their neighbours' level
     seen = value[count > 0]
-    return torch.where(count > 0, value, seen.median()).clamp(min=1e-6 * float(seen.max()))
+    filled: Tensor = torch.where(count > 0, value, seen.median())
+    floor = 1e-6 * float(seen.max())
+    return filled.clamp_(min=floor)
 
 
 def _image_shell(batch: Batch) -> Tensor:
@@ -161,4 +167,8 @@ def _csr(rows: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) 
     """CSR matrix of entries sorted by row."""
     start = torch.zeros(shape[0] + 1, dtype=torch.int64, device=rows.device)
     start[1:] = torch.bincount(rows, minlength=shape[0]).cumsum(0)
-    return torch.sparse_csr_tensor(start, columns, values.contiguous(), size=shape)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
+        return torch.sparse_csr_tensor(
+            start, columns, values.contiguous(), size=shape, check_invariants=False
+        )

@@ -13,6 +13,7 @@ def judge(metrics: Sequence[dict[str, Any]]) -> Verdict:
     return verdict(
         [_number(m.get("validation")) for m in metrics],
         [_number(m.get("latent_shift")) for m in metrics],
+        baseline=_number(metrics[0].get("validation_zero")) if metrics else None,
     )
 
 

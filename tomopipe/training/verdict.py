@@ -26,7 +26,7 @@ class Limits:
     ----------
     gain
         The held-out loss has settled when an epoch improves it by less than this share of all
-        that was gained since the first epoch.
+        that was gained (since the baseline, or the first epoch).
     shift
         Latents have settled when half of the particles move less than this share of the latent
         spread in an epoch.
@@ -56,7 +56,10 @@ class Verdict:
 
 
 def verdict(
-    validation: Sequence[float], shift: Sequence[float], limits: Limits | None = None
+    validation: Sequence[float],
+    shift: Sequence[float],
+    limits: Limits | None = None,
+    baseline: float | None = None,
 ) -> Verdict:
     """Judge a run from its curves.
 
@@ -68,14 +71,18 @@ def verdict(
         `latent_shift` from the epoch before; NaN for the first.
     limits
         Where lines are drawn.
+    baseline
+        Held-out loss of predicting nothing. Gains are then measured against all that the model
+        explains; a warm start leaves little to gain after the first epoch.
     """
     limits = limits or Limits()
     loss = np.asarray(validation, dtype=float)
     moved = np.asarray(shift, dtype=float)
     measured = bool(np.isfinite(loss).all()) and len(loss) > 0
     smooth = _median3(loss) if measured else loss
-    gain, rise = _gain(smooth), _rise(smooth)
-    best = int(np.argmin(smooth)) + 1 if measured else 0
+    first = baseline if baseline is not None and np.isfinite(baseline) else None
+    gain, rise = _gain(smooth, first), _rise(smooth, first)
+    best = int(np.argmin(loss)) + 1 if measured else 0
     quiet = (moved < limits.shift) & (~np.isfinite(gain) | (gain < limits.gain))
     settled = _since(quiet, limits.patience)
     risen = _since(rise > limits.rise, limits.patience)
@@ -108,17 +115,21 @@ def _median3(values: Floats) -> Floats:
     return np.concatenate([values[:1], middle, values[-1:]])
 
 
-def _gain(loss: Floats) -> Floats:
-    """Improvement of each epoch as a share of all improvement since the first; NaN at the first."""
-    total = max(loss[0] - np.nanmin(loss), 1e-12) if len(loss) else 1.0
-    return np.concatenate([[np.nan], (loss[:-1] - loss[1:]) / total])[: len(loss)]
+def _gain(loss: Floats, baseline: float | None) -> Floats:
+    """Improvement of each epoch as a share of all improvement; NaN at the first."""
+    if not np.isfinite(loss).all() or len(loss) == 0:
+        return np.full(len(loss), np.nan)
+    total = max((loss[0] if baseline is None else baseline) - loss.min(), 1e-12)
+    return np.concatenate([[np.nan], (loss[:-1] - loss[1:]) / total])
 
 
-def _rise(loss: Floats) -> Floats:
-    """Height of each epoch above the lowest so far, as a share of the gain up to there."""
+def _rise(loss: Floats, baseline: float | None) -> Floats:
+    """Height of each epoch above the lowest so far, as a share of the improvement up to there."""
+    if not np.isfinite(loss).all() or len(loss) == 0:
+        return np.zeros(len(loss))
     lowest = np.minimum.accumulate(loss)
-    gained = np.maximum(loss[:1] - lowest, 1e-12) if len(loss) else loss
-    return np.where(lowest < loss[:1], (loss - lowest) / gained, 0.0)
+    gained = (loss[0] if baseline is None else baseline) - lowest
+    return np.where(gained > 0, (loss - lowest) / np.maximum(gained, 1e-12), 0.0)
 
 
 def _since(holds: NDArray[np.bool_], patience: int) -> int:

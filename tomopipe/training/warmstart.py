@@ -14,6 +14,8 @@ from tomopipe.errors import StateError
 from tomopipe.io.atomic import read_parquet
 from tomopipe.io.mrc import read_volume
 from tomopipe.models.encoder import VolumeEncoder
+from tomopipe.models.linear import LinearModel
+from tomopipe.models.mean import FixedVolumes
 from tomopipe.models.vae import HeterogeneousModel
 from tomopipe.training.objective import HeterogeneousObjective, trainable
 from tomopipe.training.splits import TiltSplit, numpy_rng
@@ -23,6 +25,35 @@ _SUBSPACE = 5
 _BATCH = 32
 _SUBSPACE_PARTICLES = 10_000
 _ROUNDS = 20
+
+
+def fixed_volumes(
+    store: Store,
+    *,
+    consensus: Path | None = None,
+    linear: Path | None = None,
+    zdim: int = 0,
+    add: bool = True,
+) -> FixedVolumes:
+    """What lies under the decoder: the linear model's mean and directions, or the consensus map.
+
+    Without `add` nothing is added to the decoder's output; the consensus then gives no more than
+    the amplitude that the output is scaled with.
+
+    Raises
+    ------
+    StateError
+        If a model or map is of another box or pixel size than the store.
+    """
+    if linear and add:
+        model = LinearModel.load(linear)
+        _check_size(linear, model.box, model.pixel_size, store)
+        return FixedVolumes(model.mean / store.scale, model.components[:zdim] / store.scale)
+    if consensus is None:
+        return FixedVolumes.none(store.box)
+    volume = consensus_volume(consensus, store)
+    no_basis = torch.zeros(0, *volume.shape)
+    return FixedVolumes(volume if add else torch.zeros_like(volume), no_basis, volume)
 
 
 def consensus_volume(consensus: Path, store: Store) -> Tensor:
@@ -35,12 +66,16 @@ def consensus_volume(consensus: Path, store: Store) -> Tensor:
     """
     path = consensus / "map.mrc" if consensus.is_dir() else consensus
     volume, pixel_size = read_volume(path)
-    if volume.shape != (store.box,) * 3 or abs(pixel_size / store.pixel_size - 1) > 1e-3:
-        raise StateError(
-            f"{path} has box {volume.shape[0]} at {pixel_size:.3f} Å, the store has {store.box} at "
-            f"{store.pixel_size:.3f} Å: run `tomopipe consensus` on this store"
-        )
+    _check_size(path, volume.shape[0], pixel_size, store)
     return torch.from_numpy(volume) / store.scale
+
+
+def _check_size(path: Path, box: int, pixel_size: float, store: Store) -> None:
+    if box != store.box or abs(pixel_size / store.pixel_size - 1) > 1e-3:
+        raise StateError(
+            f"{path} has box {box} at {pixel_size:.3f} Å, the store has {store.box} at "
+            f"{store.pixel_size:.3f} Å: make it from this store"
+        )
 
 
 def linear_latents(linear: Path, store: Store, zdim: int) -> NDArray[np.float32]:
@@ -92,7 +127,9 @@ def learn_latents(
 def fit_subspace(
     model: HeterogeneousModel, store: Store, split: TiltSplit, device: torch.device
 ) -> None:
-    """Find the linear subspace that the encoder `volume` reads, on the training tilts.
+    """Set the linear subspace that the encoder `volume` reads: the linear model's, or a new one.
+
+    The new one is fitted to the training tilts at low resolution, in seconds.
 
     The prior variance per shell is a share of the mean map's power there: of the consensus, or
     without one of the mean of these statistics.
@@ -100,11 +137,14 @@ def fit_subspace(
     encoder, settings = model.encoder, model.settings
     if not isinstance(encoder, VolumeEncoder):
         return
+    if len(model.fixed.basis):
+        encoder.adopt(model.fixed.basis)
+        return
     order = numpy_rng(settings.seed, _SUBSPACE).permutation(store.n_particles)[:_SUBSPACE_PARTICLES]
     matched, power = [], []
     for chosen in np.array_split(order, -(-len(order) // _BATCH)):
         batch = store.batch(chosen, tilts=[split.training[p] for p in chosen]).to(device)
-        b, a = encoder.statistics(batch, model.mean, damage=settings.damage)
+        b, a = encoder.statistics(batch, model.fixed, damage=settings.damage)
         matched.append(b)
         power.append(a)
     b, a = torch.cat(matched), torch.cat(power)
@@ -114,9 +154,9 @@ def fit_subspace(
 
 def _mean_power(model: HeterogeneousModel, encoder: VolumeEncoder, b: Tensor, a: Tensor) -> Tensor:
     """Power of the mean map in each voxel's shell, per real number: `(V,)`."""
-    if model.mean.known:
-        return 0.5 * model.mean.amplitude[encoder.shell.round().long()] ** 2
+    if model.fixed.known:
+        return 0.5 * model.fixed.amplitude[encoder.lattice.float().norm(dim=-1).round().long()] ** 2
     mean = b.sum(0) / (a.sum(0) + 1)[:, None]
-    shell = encoder.shell.round().long()
+    shell = encoder.lattice.float().norm(dim=-1).round().long()
     total = a.new_zeros(int(shell.max()) + 1).index_add_(0, shell, mean.square().mean(-1))
     return (total / torch.bincount(shell)).clamp(min=1e-6)[shell]

@@ -37,6 +37,7 @@ rule junk:
         # update: a decision that a person has made stays there for the verb to see and keep
         selection=update("<results>/branches/{branch}/selection.yaml"),
         evidence="<results>/branches/{branch}/junk.parquet",
+        particles="<results>/branches/{branch}/junk_particles.parquet",
     log:
         "<logs>/branches/{branch}/junk.log",
     benchmark:

@@ -2,6 +2,7 @@ rule simulate:
     output:
         star="<results>/datasets/{dataset}/simulated/particles.star",
         truth="<results>/datasets/{dataset}/simulated/truth.parquet",
+        record="<results>/datasets/{dataset}/simulated/simulation.json",
         maps=directory("<results>/datasets/{dataset}/simulated/truth"),
     log:
         "<logs>/datasets/{dataset}/simulate.log",

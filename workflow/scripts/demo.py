@@ -29,7 +29,9 @@ def main(arguments: list[str]) -> int:
     print(f"\nDone in {clock(time.monotonic() - start)} min.")
     print(f"Report: {(RESULTS / 'report.html').resolve()}")
     recovery = json.loads((RESULTS / "recovery.json").read_text(encoding="utf-8"))
-    print("recovered: " + " ".join(f"{name}={recovery[name]:.3f}" for name in FIGURES), flush=True)
+    figures = {name: recovery.get(name) for name in FIGURES}
+    said = (f"{n}={'none' if v is None else format(v, '.3f')}" for n, v in figures.items())
+    print("recovered: " + " ".join(said), flush=True)
     return 0
 
 

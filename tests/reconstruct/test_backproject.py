@@ -1,0 +1,69 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from tomopipe.errors import StateError
+from tomopipe.io.mrc import read_volume
+from tomopipe.physics.fsc import correlation, fsc
+from tomopipe.reconstruct.backproject import accumulate, half_maps
+from tomopipe.reconstruct.consensus import consensus
+from tomopipe.simulate.particles import true_volume
+
+
+def _of_state(tiny, state):
+    store = tiny.open()
+    return store, np.flatnonzero((tiny.truth.loc[list(store.uids), "state"] == state).to_numpy())
+
+
+@pytest.mark.parametrize("state", ["whole", "no_lobe"])
+def test_state_comes_back_with_hand_sign_and_scale(tiny, state):
+    store, particles = _of_state(tiny, state)
+    result = half_maps(store, particles)
+    truth = true_volume(tiny.settings, state)
+    mirrored = true_volume(tiny.settings, state).flip(0)
+    curve = fsc(result.map, truth, result.mask)
+    assert (curve[:5] > 0.9).all()
+    assert correlation(result.map, truth) > 0.85
+    assert correlation(result.map, mirrored) < correlation(result.map, truth) - 0.1
+    gain = float((result.map * truth).sum() / (truth**2).sum())
+    assert 0.75 < gain < 1.1
+
+
+def test_states_differ_where_the_lobe_is(tiny):
+    maps = {s: half_maps(*_of_state(tiny, s)).map for s in ("whole", "no_lobe")}
+    truth = true_volume(tiny.settings, "whole") - true_volume(tiny.settings, "no_lobe")
+    assert correlation(maps["whole"] - maps["no_lobe"], truth) > 0.6
+
+
+def test_half_maps_share_no_particle(tiny):
+    store, particles = _of_state(tiny, "whole")
+    whole = accumulate(store, particles)
+    halves = [accumulate(store, particles[store.half[particles] == h]) for h in (1, 2)]
+    together = halves[0] + halves[1]
+    assert torch.allclose(together.denominator, whole.denominator, rtol=1e-4, atol=1e-5)
+    # changing a particle of half 2 leaves half-map 1 as it was
+    fewer = particles[~((store.half[particles] == 2) & (particles > particles[3]))]
+    one = accumulate(store, fewer[store.half[fewer] == 1])
+    assert torch.equal(one.numerator, halves[0].numerator)
+
+
+def test_consensus_leaves_maps_and_fsc(tiny, tmp_path):
+    consensus(tiny.store_path, tmp_path / "consensus")
+    summary = json.loads((tmp_path / "consensus" / "consensus.json").read_text())
+    table = pd.read_csv(tmp_path / "consensus" / "fsc.csv")
+    volume, pixel_size = read_volume(tmp_path / "consensus" / "map.mrc")
+    assert volume.shape == (24, 24, 24)
+    assert pixel_size == pytest.approx(13.0)
+    assert summary["half_counts"][0] + summary["half_counts"][1] == summary["n_particles"] == 100
+    assert table["resolution_angstrom"].iloc[0] == pytest.approx(24 * 13.0)
+    assert 26 <= summary["resolution_0143_angstrom"] < 80
+
+
+def test_one_empty_half_set_is_one_sentence(tiny, tmp_path):
+    store = tiny.open()
+    with pytest.raises(StateError, match="are in half-set"):
+        consensus(tiny.store_path, tmp_path / "out", uids=list(store.uids[store.half == 1]))
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,124 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.cluster import KMeans
+from sklearn.metrics import adjusted_rand_score
+
+from tomopipe.config.linear import LinearSettings
+from tomopipe.errors import StateError
+from tomopipe.models import load_model
+from tomopipe.physics.fsc import correlation
+from tomopipe.physics.grid import FourierGrid
+from tomopipe.simulate.particles import true_volume
+from tomopipe.training.em import expect
+from tomopipe.training.linear import fit_linear, prepare_statistics
+from tomopipe.training.statistics import Statistics, noise_per_shell
+
+SETTINGS = LinearSettings(components=3, rounds=12)
+
+
+@pytest.fixture(scope="module")
+def good(tiny):
+    return list(tiny.truth.index[~tiny.truth.junk])
+
+
+@pytest.fixture(scope="module")
+def fitted(tiny, good, tmp_path_factory):
+    out = tmp_path_factory.mktemp("linear") / "linear"
+    fit_linear(tiny.store_path, out, SETTINGS, uids=good)
+    return out
+
+
+def _latents(folder):
+    table = pd.read_parquet(folder / "latents.parquet").set_index("uid")
+    return table, table[["z0", "z1", "z2"]].to_numpy()
+
+
+def test_two_states_are_two_clusters(tiny, fitted):
+    table, z = _latents(fitted)
+    labels = KMeans(2, n_init=10, random_state=0).fit_predict(z)
+    assert adjusted_rand_score(tiny.truth.loc[table.index, "state"], labels) > 0.9
+
+
+def test_first_component_is_the_missing_lobe(tiny, fitted):
+    lobe = true_volume(tiny.settings, "whole") - true_volume(tiny.settings, "no_lobe")
+    assert abs(correlation(load_model(fitted).components[0], lobe)) > 0.7
+
+
+def test_volumes_at_the_states_are_the_states(tiny, fitted):
+    table, z = _latents(fitted)
+    model = load_model(fitted)
+    state = tiny.truth.loc[table.index, "state"].to_numpy()
+    for name in ("whole", "no_lobe"):
+        mean = torch.from_numpy(z[state == name].mean(0, keepdims=True))
+        assert correlation(model.volumes(mean)[0], true_volume(tiny.settings, name)) > 0.8
+
+
+def test_posterior_is_that_of_the_dense_gaussian(tiny, good):
+    """Against the textbook formula on explicit coefficients, no sparse statistics involved."""
+    store = tiny.open(good[:4])
+    grid = FourierGrid(store.box, 2)
+    statistics, _ = prepare_statistics(store, grid, SETTINGS, "cpu")
+    generator = torch.Generator().manual_seed(0)
+    model = torch.view_as_complex(0.5 * torch.randn(grid.n, 3, 2, generator=generator))
+    found = expect(statistics, model)
+    batch = store.batch([2])
+    voxel, mirrored = grid.nearest(batch.points())
+    inside = voxel >= 0
+    v = torch.where(mirrored[:, None], model[voxel].conj(), model[voxel])[inside]
+    shell = batch.lattice.double().norm(dim=-1).round().long()[batch.coefficient_lattice]
+    cosine = torch.cos(torch.deg2rad(batch.tilt))[batch.coefficient_image]
+    tau2 = (statistics.noise[shell] / cosine)[inside]
+    transfer = (batch.ctf * batch.damage)[inside]
+    design = torch.view_as_real(transfer[:, None] * v / tau2.sqrt()[:, None])  # (C, 3, 2)
+    y = (batch.data[inside] / tau2.sqrt()[:, None]).double()
+    design = design.movedim(1, 2).reshape(-1, 3).double()
+    rest = y.reshape(-1) - design[:, 0]
+    u = design[:, 1:]
+    covariance = torch.linalg.inv(torch.eye(2).double() + u.T @ u)
+    z = covariance @ u.T @ rest
+    assert torch.allclose(found.mean[2].double(), z, rtol=1e-3, atol=1e-4)
+    assert torch.allclose(found.covariance[2].double(), covariance, rtol=1e-3, atol=1e-7)
+    error = ((rest - u @ z) ** 2).mean()
+    assert float(found.error[2]) == pytest.approx(float(error), rel=1e-3)
+
+
+def test_streaming_gives_the_same_as_memory(tiny, good):
+    store = tiny.open(good)
+    grid = FourierGrid(store.box, 2)
+    noise = noise_per_shell(store, grid, None)
+    model = torch.randn(
+        grid.n, 3, dtype=torch.complex64, generator=torch.Generator().manual_seed(1)
+    )
+    kept, streamed = (
+        expect(Statistics(store, grid, noise, memory_gb=gb, device="cpu"), model)
+        for gb in (4.0, 1e-9)
+    )
+    assert torch.equal(kept.mean, streamed.mean)
+
+
+def test_fit_is_deterministic_and_ignores_the_order_of_uids(tiny, good, fitted, tmp_path):
+    fit_linear(tiny.store_path, tmp_path / "again", SETTINGS, uids=good[::-1])
+    first, again = (pd.read_parquet(d / "latents.parquet") for d in (fitted, tmp_path / "again"))
+    pd.testing.assert_frame_equal(first, again)
+
+
+def test_well_explained_particles_have_error_one(fitted):
+    error = pd.read_parquet(fitted / "latents.parquet")["error"]
+    assert 0.9 < error.median() < 1.1
+
+
+def test_latents_are_standardised_and_spectrum_falls(fitted):
+    table, z = _latents(fitted)
+    variance = z.var(0) + table[["cov_0_0", "cov_1_1", "cov_2_2"]].mean().to_numpy()
+    assert np.allclose(variance, 1, atol=0.05)
+    spectrum = pd.read_csv(fitted / "spectrum.csv")
+    assert (spectrum["eigenvalue"].diff().dropna() <= 0).all()
+    assert spectrum["fraction"].sum() == pytest.approx(1)
+
+
+def test_too_few_particles_is_one_sentence(tiny, good, tmp_path):
+    with pytest.raises(StateError, match="too few for 3 components"):
+        fit_linear(tiny.store_path, tmp_path / "out", SETTINGS, uids=good[:3])
+    assert not (tmp_path / "out").exists()
