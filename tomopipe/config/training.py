@@ -70,10 +70,12 @@ class TrainingSettings(Section):
 class HomogeneousSettings(TrainingSettings):
     """One map of all particles, as a network over frequencies."""
 
-    hidden: int = Field(512, ge=8, multiple_of=8, description="width of the decoder (units)")
-    epochs: int = Field(10, ge=1, description="passes over the particles")
+    epochs: int = Field(15, ge=1, description="passes over the particles")
+    batch: int = Field(1, ge=1, description="particles per step, over all processes")
     warm_start: bool = Field(
-        False, description="let the network learn the difference from the consensus map, if given"
+        False,
+        description="let the network learn the difference from the consensus map, if given; "
+        "otherwise only the map's amplitude per shell is used, and the network's map is its own",
     )
 
 

@@ -148,7 +148,7 @@ def noise_per_shell(
     seen = value[count > 0]
     filled: Tensor = torch.where(count > 0, value, seen.median())
     floor = 1e-6 * float(seen.max())
-    return filled.clamp_(min=floor)
+    return torch.clamp(filled, min=floor)
 
 
 def _image_shell(batch: Batch) -> Tensor:
