@@ -106,6 +106,7 @@ def build_store(
             "box": box,
             "pixel_size_angstrom": PIXEL,
             "scale": scale,
+            "source": f"analytic {seed}",
             "bytes": size,
             "settings": settings,
         },

@@ -50,6 +50,17 @@ def test_order_of_tilts_does_not_matter(make_store, pooling):
     torch.testing.assert_close(first, second, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("encoder", ["volume", "tilts"])
+def test_low_frequencies_are_all_it_reads(make_store, encoder):
+    store = make_store(["body", "whole"], [3, 5], noise=20.0)
+    model = model_for(store, encoder=encoder)
+    with torch.no_grad():
+        full = model.encode(store.batch([0, 1]))
+        short = model.encode(store.batch([0, 1], first=model.encoder.n_points))
+    torch.testing.assert_close(full, short)
+    assert model.encoder.n_points < store.n_lattice
+
+
 def test_tilt_pixels_are_phase_flipped_and_dense(make_store):
     store = make_store(["whole"], [2], noise=1.0)
     model = model_for(store, encoder="tilts", encoder_radius=0)

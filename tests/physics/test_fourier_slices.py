@@ -191,4 +191,5 @@ def test_grid_finds_the_nearest_voxel_and_its_friedel_mate(volume):
     expected = [full[37, 30, 35], full[33, 28, 32]]
     found = [values[voxel[0]], values[voxel[2]].conj()]
     assert all(abs(a - b) < 1e-3 * abs(a) for a, b in zip(expected, found, strict=True))
-    assert math.isclose(float(values[voxel[0]].conj().imag), float(full[27, 34, 29].imag), rel_tol=1e-3)  # fmt: skip
+    mate = values[voxel[0]].conj()
+    assert math.isclose(float(mate.imag), float(full[27, 34, 29].imag), rel_tol=1e-3)

@@ -1,11 +1,15 @@
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from tomopipe.config.prepare import PrepareSettings
+from tomopipe.dataset.prepare import prepare
 from tomopipe.errors import StateError
+from tomopipe.io.atomic import read_json, write_json
 from tomopipe.io.mrc import read_volume
 from tomopipe.physics.fsc import correlation, fsc
 from tomopipe.reconstruct.backproject import accumulate, half_maps
@@ -67,3 +71,16 @@ def test_one_empty_half_set_is_one_sentence(tiny, tmp_path):
     with pytest.raises(StateError, match="are in half-set"):
         consensus(tiny.store_path, tmp_path / "out", uids=list(store.uids[store.half == 1]))
     assert not (tmp_path / "out").exists()
+
+
+def test_inverted_density_is_noticed(tiny, tmp_path, capsys):
+    consensus(tiny.store_path, tmp_path / "right")
+    assert "inverted" not in capsys.readouterr().err
+    dataset = tmp_path / "dataset"
+    shutil.copytree(tiny.dataset, dataset)
+    write_json(dataset / "import.json", read_json(dataset / "import.json") | {"contrast": "dark"})
+    prepare(dataset, tmp_path / "store", PrepareSettings(workers=1))
+    consensus(tmp_path / "store", tmp_path / "wrong")
+    assert "looks inverted" in capsys.readouterr().err
+    maps = [read_volume(tmp_path / d / "map.mrc")[0] for d in ("right", "wrong")]
+    assert np.allclose(maps[0], -maps[1], atol=1e-3 * np.abs(maps[0]).max())

@@ -14,6 +14,7 @@ import torch
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
+from tomopipe.config.linear import LinearSettings
 from tomopipe.config.training import HeterogeneousSettings, HomogeneousSettings
 from tomopipe.errors import StateError
 from tomopipe.io.atomic import read_json, read_parquet
@@ -21,6 +22,7 @@ from tomopipe.io.mrc import read_volume, write_volume
 from tomopipe.models import load_model
 from tomopipe.models.vae import HeterogeneousModel
 from tomopipe.physics.fsc import correlation, fsc
+from tomopipe.training.linear import fit_linear
 from tomopipe.training.neural import train_heterogeneous, train_homogeneous
 
 QUICK = {"hidden": 64, "layers": 2, "dtype": "float32", "device": "cpu", "fraction": 1.0}
@@ -108,6 +110,27 @@ def check_volumes(out, names, z, states) -> None:
     assert not torch.allclose(early.volumes(at), model.volumes(at))
 
 
+@pytest.mark.parametrize("encoder", ["volume", "tilts"])
+def test_linear_model_is_where_it_begins(make_store, tmp_path, encoder):
+    """With the linear model's latents to begin with, one epoch suffices."""
+    names, store = two(make_store, 80.0)
+    fit_linear(store.path, tmp_path / "linear", LinearSettings(components=2, rounds=15))
+    linear = read_parquet(tmp_path / "linear" / "latents.parquet")
+    settings = HeterogeneousSettings(
+        zdim=3, epochs=1, encoder=encoder, linear_epochs=60, encoder_radius=5, **QUICK
+    )
+    out = tmp_path / "out"
+    train_heterogeneous(store.path, out, settings, linear=tmp_path / "linear")
+    z, _ = latents(out)
+    labels = KMeans(2, n_init=5, random_state=0).fit_predict(z)
+    if encoder == "volume":
+        assert adjusted_rand_score(names, labels) > 0.9
+    design = np.column_stack([z, np.ones(len(z))])
+    fit, *_ = np.linalg.lstsq(design, linear["z0"], rcond=None)
+    assert np.corrcoef(design @ fit, linear["z0"])[0, 1] > 0.9
+    assert len(HeterogeneousModel.load(out).fixed.basis) == 2
+
+
 def test_reference_model_trains_with_uneven_tilts(two_states, tmp_path):
     _, store = two_states
     settings = HeterogeneousSettings.reference(
@@ -155,7 +178,9 @@ SCRIPT = """
 import sys, torch
 from pathlib import Path
 torch.set_num_threads(1)
+from tomopipe.config.linear import LinearSettings
 from tomopipe.config.training import HeterogeneousSettings
+from tomopipe.training.linear import fit_linear
 from tomopipe.training.neural import train_heterogeneous
 settings = HeterogeneousSettings.model_validate_json(sys.argv[3])
 train_heterogeneous(Path(sys.argv[1]), Path(sys.argv[2]), settings)

@@ -109,7 +109,9 @@ def judge(curves: Curves, settings: ConvergenceSettings, *, has_latents: bool = 
     if not has_latents:
         shift = np.zeros(len(epochs))
     limits = Limits(settings.gain, settings.shift, settings.rise, settings.patience)
-    found = verdict(list(validation), list(shift), limits)
+    zero = curves.metrics.get("validation_zero")
+    baseline = None if zero is None else float(zero.iloc[0])
+    found = verdict(list(validation), list(shift), limits, baseline)
     if found.status != "converged" or curves.volumes.empty:
         return found
     settled, last = _volumes_settled(curves.volumes, settings)

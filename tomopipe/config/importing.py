@@ -33,7 +33,8 @@ class ImportSettings(Section):
         description="image stack of a STAR file that names none (cisTEM); null = from the file",
     )
     contrast: Literal["auto", "bright", "dark"] = Field(
-        "auto", description="sign of protein in the stacks; auto = bright, as RELION and Warp write"
+        "auto",
+        description="sign of protein in the stacks; auto = measured, bright where not clear",
     )
     premultiplied: bool | Literal["auto"] = Field(
         "auto", description="stacks are multiplied by the CTF; auto = rlnCtfDataAreCtfPremultiplied"

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tomopipe import __version__
 from tomopipe.config.importing import ImportSettings
+from tomopipe.dataset.contrast import measure_contrast
 from tomopipe.dataset.dialects.cistem import read_cistem
 from tomopipe.dataset.dialects.detect import TOMO_DIALECTS, detect
 from tomopipe.dataset.dialects.draft import Draft
@@ -167,7 +168,7 @@ def _info(draft: Draft, settings: ImportSettings) -> dict[str, Any]:
         "dialect": draft.dialect,
         "star": str(first.path.resolve()),
         "box": int(images["box"].iloc[0]),
-        "contrast": "bright" if settings.contrast == "auto" else settings.contrast,
+        **_contrast(images, settings),
         "n_particles": len(particles),
         "n_images": len(images),
         "n_tomograms": int(particles["tomogram"].nunique()),
@@ -177,6 +178,15 @@ def _info(draft: Draft, settings: ImportSettings) -> dict[str, Any]:
         "settings": settings.model_dump(mode="json"),
         "step_format": IMPORT_FORMAT,
     }
+
+
+def _contrast(images: pd.DataFrame, settings: ImportSettings) -> dict[str, Any]:
+    """Sign of protein: the setting's, or measured, with what was measured."""
+    if settings.contrast != "auto":
+        return {"contrast": settings.contrast}
+    found = measure_contrast(images, int(images["box"].iloc[0]))
+    evidence = {"difference": found.difference, "standard_errors": found.standard_errors}
+    return {"contrast": found.sign, "contrast_measured": evidence}
 
 
 def _optics(images: pd.DataFrame) -> Iterator[dict[str, Any]]:

@@ -182,6 +182,7 @@ class Store:
         particles: Sequence[int] | NDArray[np.integer] | Tensor,
         *,
         tilts: Sequence[NDArray[np.integer]] | None = None,
+        first: int | None = None,
         device: torch.device | str = "cpu",
     ) -> Batch:
         """Everything about some particles, flat.
@@ -192,6 +193,8 @@ class Store:
             Positions in this view.
         tilts
             For each of them, which of its images (0 … n-1); all by default.
+        first
+            At most this many coefficients of each image: those of lowest frequency.
         device
             Where the tensors go.
         """
@@ -204,15 +207,18 @@ class Store:
             lengths = np.array([len(t) for t in tilts], dtype=np.int64)
             images = np.repeat(starts, lengths) + np.concatenate([np.asarray(t) for t in tilts])
         image_particle = np.repeat(np.arange(len(chosen)), lengths)
-        return self._batch(chosen, images, image_particle).to(device)
+        return self._batch(chosen, images, image_particle, first).to(device)
 
     def _batch(
         self,
         particles: NDArray[np.int64],
         images: NDArray[np.int64],
         image_particle: NDArray[np.int64],
+        first: int | None,
     ) -> Batch:
         counts = self.counts[images]
+        if first is not None:
+            counts = np.minimum(counts, first)
         lattice = torch.from_numpy(_ranges(np.zeros_like(counts), counts))
         owner = torch.from_numpy(np.repeat(np.arange(len(images)), counts))
         data = np.asarray(

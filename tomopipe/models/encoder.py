@@ -81,6 +81,7 @@ class VolumeEncoder(nn.Module):
         super().__init__()
         self.zdim = zdim
         self.radius = min(radius, box // 2 - 1)
+        self.n_points = int(half_plane(box).count_within(torch.tensor(float(self.radius))))
         offsets = torch.cartesian_prod(*[torch.arange(2)] * 3)
         self.register_buffer("corners", offsets, persistent=False)
         voxel, lattice = _half_ball(self.radius)

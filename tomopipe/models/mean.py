@@ -64,7 +64,7 @@ class FixedVolumes(nn.Module):
         """`(C, 2)` of V(z) of each point's particle `(C,)`, with latents `(P, zdim >= K)`."""
         k = len(self.basis)
         if k == 0:
-            return self(points)
+            return self.forward(points)
         value = self._sample(self.grid, points).view(1 + k, 2, -1)
         return value[0].T + torch.einsum("krc,ck->cr", value[1:], z[:, :k][particle])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from tomopipe.physics.fsc import resolution_at
 from tomopipe.reconstruct.backproject import HalfMaps, half_maps
 
 STEP_FORMAT = 1
+_INVERTED = -0.5
 
 
 def consensus(
@@ -51,11 +53,29 @@ def consensus(
             device=device,
             progress=progress,
         )
+    _warn_if_inverted(skewness(result.map, result.mask), store_path)
     with atomic_directory(out) as folder:
         for name in ("map", "half1", "half2", "mask"):
             write_volume(folder / f"{name}.mrc", getattr(result, name).numpy(), store.pixel_size)
         write_text(folder / "fsc.csv", fsc_csv(result.fsc, result.fsc_masked, store.pixel_size))
         write_json(folder / "consensus.json", _summary(result, store, settings))
+
+
+def skewness(volume: Tensor, mask: Tensor) -> float:
+    """Skewness of a map's voxels inside `mask`: positive where density is bright and compact."""
+    total = mask.sum()
+    rest = (volume - (mask * volume).sum() / total) * (mask > 0)
+    second = (mask * rest**2).sum() / total
+    return float((mask * rest**3).sum() / total / second.clamp(min=1e-30) ** 1.5)
+
+
+def _warn_if_inverted(value: float, store_path: Path) -> None:
+    if value < _INVERTED:
+        sys.stderr.write(
+            f"tomopipe: warning: the map of {store_path} has skewness {value:.2f}, its density "
+            "looks inverted: if it does in the report, set `contrast` of the import to the other "
+            "sign\n"
+        )
 
 
 def fsc_csv(curve: Tensor, masked: Tensor, pixel_size: float) -> str:
@@ -81,6 +101,7 @@ def _summary(result: HalfMaps, store: Store, settings: ConsensusSettings) -> dic
         "version": __version__,
         "resolution_0143_angstrom": resolution_at(result.fsc_masked, store.pixel_size, 0.143),
         "resolution_05_angstrom": resolution_at(result.fsc_masked, store.pixel_size, 0.5),
+        "skewness": skewness(result.map, result.mask),
         "n_particles": result.n_particles,
         "n_images": result.n_images,
         "half_counts": [int((store.half == h).sum()) for h in (1, 2)],

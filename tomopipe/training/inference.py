@@ -66,8 +66,9 @@ def embed(
     """Posterior mean and standard deviation `(N, zdim)` of every particle, from all its tilts."""
     group = group or Group()
     tilts = [even_tilts(np.arange(n), model.tilts) for n in store.images_per_particle]
+    every = np.arange(store.n_particles)
     out = torch.zeros(2, store.n_particles, model.zdim)
-    for chosen, batch in _batches(store, np.arange(store.n_particles), tilts, group):
+    for chosen, batch in _batches(store, every, tilts, group, model.encoder.n_points):
         mean, log_variance = _encode(model, batch.to(device))
         out[0, chosen] = mean.cpu()
         out[1, chosen] = (0.5 * log_variance).exp().cpu()
@@ -113,7 +114,8 @@ def _predict(
     if isinstance(model, HomogeneousModel):
         return model.predict(target)
     tilts = [even_tilts(split.training[p], model.tilts) for p in chosen]
-    z, _ = _encode(model, store.batch(chosen, tilts=tilts).to(device))
+    source = store.batch(chosen, tilts=tilts, first=model.encoder.n_points)
+    z, _ = _encode(model, source.to(device))
     return model.predict(target, z)
 
 
@@ -138,15 +140,19 @@ def _encode(model: HeterogeneousModel, batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 def _batches(
-    store: Store, particles: NDArray[np.int64], tilts: Sequence[Tilts], group: Group
+    store: Store,
+    particles: NDArray[np.int64],
+    tilts: Sequence[Tilts],
+    group: Group,
+    first: int | None = None,
 ) -> Iterator[tuple[NDArray[np.int64], Batch]]:
     """Our process's share of `particles`, in batches of about `_COEFFICIENTS`."""
     mine = particles[group.rank :: group.size]
-    per_image = max(1, store.n_lattice)
+    per_image = max(1, min(store.n_lattice, first or store.n_lattice))
     start, size = 0, 0
     for i, p in enumerate(mine):
         size += per_image * len(tilts[p])
         if size >= _COEFFICIENTS or i == len(mine) - 1:
             chosen = mine[start : i + 1]
-            yield chosen, store.batch(chosen, tilts=[tilts[q] for q in chosen])
+            yield chosen, store.batch(chosen, tilts=[tilts[q] for q in chosen], first=first)
             start, size = i + 1, 0

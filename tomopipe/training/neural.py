@@ -25,6 +25,7 @@ from tomopipe.io.atomic import fingerprint, write_parquet
 from tomopipe.io.mrc import write_volume
 from tomopipe.models.files import save_model
 from tomopipe.models.homogeneous import HomogeneousModel
+from tomopipe.models.mean import FixedVolumes
 from tomopipe.models.vae import HeterogeneousModel
 from tomopipe.training.distributed import Group, pick_device
 from tomopipe.training.inference import embed, held_out_error
@@ -88,9 +89,9 @@ def train_heterogeneous(
     place = _prepare(store_path, settings, uids, device)
     store, target, group, split = place
     tilts = concatenated_tilts(settings, split)
-    fixed = fixed_volumes(
-        store, consensus=consensus, linear=linear, zdim=settings.zdim, add=settings.warm_start
-    )
+    fixed = FixedVolumes.none(store.box)
+    if settings.warm_start:
+        fixed = fixed_volumes(store, consensus=consensus, linear=linear, zdim=settings.zdim)
     torch.manual_seed(settings.seed)
     model = HeterogeneousModel(
         settings,

@@ -117,7 +117,9 @@ def learn_latents(
         order = rng.permutation(store.n_particles)
         for chosen in np.array_split(order, -(-len(order) // _BATCH)):
             encode, _ = objective.draw(chosen, rng)
-            mean, _ = model.encode(store.batch(chosen, tilts=encode).to(device))
+            mean, _ = model.encode(
+                store.batch(chosen, tilts=encode, first=model.encoder.n_points).to(device)
+            )
             loss = (mean[:, : goal.shape[1]] - goal[torch.from_numpy(chosen)]).square().mean()
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -143,7 +145,8 @@ def fit_subspace(
     order = numpy_rng(settings.seed, _SUBSPACE).permutation(store.n_particles)[:_SUBSPACE_PARTICLES]
     matched, power = [], []
     for chosen in np.array_split(order, -(-len(order) // _BATCH)):
-        batch = store.batch(chosen, tilts=[split.training[p] for p in chosen]).to(device)
+        tilts = [split.training[p] for p in chosen]
+        batch = store.batch(chosen, tilts=tilts, first=encoder.n_points).to(device)
         b, a = encoder.statistics(batch, model.fixed, damage=settings.damage)
         matched.append(b)
         power.append(a)
