@@ -148,7 +148,8 @@ def noise_per_shell(
     seen = value[count > 0]
     filled: Tensor = torch.where(count > 0, value, seen.median())
     floor = 1e-6 * float(seen.max())
-    return torch.clamp(filled, min=floor)
+    result: Tensor = torch.clamp(filled, min=floor)
+    return result
 
 
 def _image_shell(batch: Batch) -> Tensor:
