@@ -28,7 +28,7 @@ def _without_ctf(folder, sign):
     return pd.DataFrame(
         {"slot": np.arange(60), "stack": str(folder / "s.mrcs"), "pixel_size_angstrom": 13.0}
         | {"shift_x_angstrom": 39.0, "shift_y_angstrom": -26.0, "premultiplied": False}
-        | {"phase_shift_degrees": 0.0, **blank, **known}
+        | {"phase_shift_degrees": 0.0, "bfactor_A2": 0.0, **blank, **known}
     )
 
 

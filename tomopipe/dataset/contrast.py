@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tomopipe.dataset.optics import column, ctf_parameters, shifts_pixels
 from tomopipe.io.mrc import open_stack
 from tomopipe.physics.ctf import ctf
 from tomopipe.physics.fourier import fft2c, frequencies, ifft2c, shift_phase
@@ -19,15 +20,6 @@ from tomopipe.physics.fourier import fft2c, frequencies, ifft2c, shift_phase
 _SAMPLE = 300
 _CLEAR = 5.0  # standard errors
 _RINGS, _RIM = np.arange(0.0, 0.81, 0.1), (0.85, 1.0)
-_OPTICS = (
-    "defocus_u_angstrom",
-    "defocus_v_angstrom",
-    "astigmatism_degrees",
-    "voltage_kv",
-    "cs_mm",
-    "amplitude_contrast",
-    "phase_shift_degrees",
-)
 
 
 @dataclass(frozen=True)
@@ -91,14 +83,12 @@ def _restored(table: pd.DataFrame, box: int) -> Tensor:
     pixels = (pixels - pixels.mean(dim=(1, 2), keepdim=True)) / spread
     k = torch.arange(box) - box // 2
     lattice = torch.stack(torch.meshgrid(k, k, indexing="xy"), -1).reshape(-1, 2)
-    pixel_size = torch.from_numpy(table["pixel_size_angstrom"].to_numpy(np.float64, copy=True))
-    angstrom = table[["shift_x_angstrom", "shift_y_angstrom"]].to_numpy(np.float64, copy=True)
-    shift = torch.from_numpy(angstrom) / pixel_size[:, None]
-    optics = {n: torch.from_numpy(table[n].to_numpy(np.float64, copy=True)) for n in _OPTICS}
-    contrast = -ctf(lattice / (box * pixel_size[:, None, None]), **optics)
+    pixel_size = column(table, "pixel_size_angstrom")
+    frequency = lattice / (box * pixel_size[:, None, None])
+    contrast = -ctf(frequency, **ctf_parameters(table))
     done = torch.from_numpy(table["premultiplied"].to_numpy(bool, copy=True))[:, None]
     contrast = torch.where(done | torch.isnan(contrast), torch.ones_like(contrast), contrast)
-    factor = (shift_phase(lattice, shift, box) * contrast).reshape(-1, box, box)
+    factor = (shift_phase(lattice, shifts_pixels(table), box) * contrast).reshape(-1, box, box)
     return ifft2c(fft2c(pixels) * factor).real.float()
 
 

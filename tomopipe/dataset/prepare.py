@@ -22,6 +22,7 @@ from torch import Tensor
 
 from tomopipe import __version__
 from tomopipe.config.prepare import PrepareSettings
+from tomopipe.dataset.optics import column, shifts_pixels
 from tomopipe.dataset.store import STEP_FORMAT
 from tomopipe.errors import InputError
 from tomopipe.io.atomic import fingerprint, read_json, read_parquet, write_json, write_parquet
@@ -133,9 +134,8 @@ def _start(work: Path, key: str) -> None:
 def _with_counts(images: pd.DataFrame, box: int, settings: PrepareSettings) -> pd.DataFrame:
     """The image table with how many coefficients of each image are stored, and where."""
     plane = half_plane(box)
-    pixel = torch.from_numpy(images["pixel_size_angstrom"].to_numpy(np.float64, copy=True))
-    dose = torch.from_numpy(images["dose_e_per_A2"].to_numpy(np.float64, copy=True))
-    voltage = torch.from_numpy(images["voltage_kv"].to_numpy(np.float64, copy=True))
+    pixel, voltage = column(images, "pixel_size_angstrom"), column(images, "voltage_kv")
+    dose = column(images, "dose_e_per_A2")
     limit = highest_frequency(torch.nan_to_num(dose, nan=0.0), voltage) * pixel * box
     kept = plane.count_within(limit).numpy()
     stored = kept if settings.dose_mask else np.full(len(images), len(plane.points))
@@ -232,11 +232,9 @@ def _transform(table: pd.DataFrame, job: _Job) -> Tensor:
     """Half-plane coefficients of the images of `table`, `(n, n_lattice)` complex64."""
     pixels = torch.from_numpy(_read(table, job.box))
     plane = half_plane(job.box)
-    angstrom = table[["shift_x_angstrom", "shift_y_angstrom"]].to_numpy(np.float64)
-    shift = torch.from_numpy(angstrom / table[["pixel_size_angstrom"]].to_numpy(np.float64))
     k = torch.arange(job.box) - job.box // 2
     grid = torch.stack(torch.meshgrid(k, k, indexing="xy"), -1).reshape(-1, 2)
-    phase = shift_phase(grid, shift, job.box).reshape(-1, job.box, job.box)
+    phase = shift_phase(grid, shifts_pixels(table), job.box).reshape(-1, job.box, job.box)
     # centre first, window after: the window then keeps the particle, not the middle of the box
     centred = ifft2c(fft2c(pixels) * phase.to(torch.complex64)).real
     window = cosine_window(job.box, job.window_inner, job.window_outer)

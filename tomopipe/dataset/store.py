@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tomopipe.dataset.batch import Batch
+from tomopipe.dataset.optics import CTF_COLUMNS, column, ctf_parameters
 from tomopipe.errors import StateError
 from tomopipe.io.atomic import read_json, read_parquet
 from tomopipe.physics.ctf import ctf
@@ -22,16 +23,6 @@ from tomopipe.physics.fourier import HalfPlane, half_plane, ifft3c
 
 STEP_FORMAT = 1
 _VIEW = [f"view_{i}{j}" for i in range(3) for j in range(3)]
-_OPTICS = (
-    "defocus_u_angstrom",
-    "defocus_v_angstrom",
-    "astigmatism_degrees",
-    "voltage_kv",
-    "cs_mm",
-    "amplitude_contrast",
-    "phase_shift_degrees",
-    "bfactor_A2",
-)
 
 
 class Store:
@@ -171,8 +162,9 @@ class Store:
 
     @cached_property
     def _image_table(self) -> dict[str, Tensor]:
-        names = [*_OPTICS, "dose_e_per_A2", "tilt_degrees", "scale", "pixel_size_angstrom"]
-        table = {n: torch.from_numpy(self.images[n].to_numpy(np.float64, copy=True)) for n in names}
+        table = ctf_parameters(self.images)
+        for name in ("dose_e_per_A2", "tilt_degrees", "scale", "pixel_size_angstrom"):
+            table[name] = column(self.images, name)
         for name in ("premultiplied", "dose_weighted"):
             table[name] = torch.from_numpy(self.images[name].to_numpy(bool, copy=True))
         return table
@@ -254,7 +246,7 @@ class Store:
         """Transfer as stored, prefilter and damage of each coefficient, `(C,)` float32."""
         pixel = table["pixel_size_angstrom"][owner]
         s = self.lattice[lattice].double() / (self.box * pixel)[:, None]
-        optics = {name: table[name][owner] for name in _OPTICS}
+        optics = {name: table[name][owner] for name in CTF_COLUMNS}
         value = ctf(s[:, None], **optics)[:, 0] * table["scale"][owner]
         value = torch.where(torch.isnan(value), torch.ones_like(value), value)
         dose, voltage = table["dose_e_per_A2"][owner], table["voltage_kv"][owner]

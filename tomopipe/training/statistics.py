@@ -144,16 +144,16 @@ def noise_per_shell(
         total.index_add_(0, shell, power)
         count.index_add_(0, shell, (batch.prefilter.abs() > 1e-4).to(power))
     value = total / count.clamp(min=1) / 2
-    # shells nobody saw (DC, beyond the dose mask) get their neighbours' level
     seen = value[count > 0]
-    filled: Tensor = torch.where(count > 0, value, seen.median())
-    floor = 1e-6 * float(seen.max())
-    result: Tensor = torch.clamp(filled, min=floor)
-    return result
+    # shells nobody saw (DC, beyond the dose mask) get a middle level
+    value[count == 0] = seen.median()
+    return value.clamp(min=1e-6 * seen.max().item())
 
 
 def _image_shell(batch: Batch) -> Tensor:
-    return batch.lattice.double().norm(dim=-1).round().long()[batch.coefficient_lattice]
+    """Shell 0 … box / 2 of each coefficient in its image's plane."""
+    radius: Tensor = torch.linalg.vector_norm(batch.lattice.double(), dim=-1)
+    return radius.round().long()[batch.coefficient_lattice]
 
 
 def _noise_precision(batch: Batch) -> Tensor:
