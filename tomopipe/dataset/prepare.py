@@ -13,6 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,7 +25,7 @@ from tomopipe import __version__
 from tomopipe.config.prepare import PrepareSettings
 from tomopipe.dataset.optics import column, shifts_pixels
 from tomopipe.dataset.store import STEP_FORMAT
-from tomopipe.errors import InputError
+from tomopipe.errors import InputError, StateError
 from tomopipe.io.atomic import fingerprint, read_json, read_parquet, write_json, write_parquet
 from tomopipe.io.mrc import open_stack
 from tomopipe.io.progress import Progress
@@ -32,7 +33,7 @@ from tomopipe.physics.dose import highest_frequency
 from tomopipe.physics.fourier import fft2c, half_plane, ifft2c, shift_phase
 from tomopipe.physics.window import cosine_window
 
-_CHUNK_PIXELS = 1 << 22
+_CHUNK_PIXELS = 1 << 21
 _SAMPLE_IMAGES = 2000
 
 
@@ -65,13 +66,14 @@ def prepare(dataset_dir: Path, out: Path, settings: PrepareSettings | None = Non
     InputError
         If a stack is unreadable or holds values that are not finite.
     StateError
-        If the data set has not been imported.
+        If the data set has not been imported, or `out` holds something else than a store.
     """
     settings = settings or PrepareSettings()
     meta = read_json(dataset_dir / "import.json")
     particles = read_parquet(dataset_dir / "particles.parquet")
     images = read_parquet(dataset_dir / "images.parquet")
     box = int(meta["box"])
+    _check_out(out)
     _check_pixel_size(images, dataset_dir)
     images = _with_counts(images, box, settings)
     job = _Job(box, meta["contrast"] == "bright", settings.window_inner, settings.window_outer)
@@ -89,15 +91,8 @@ def prepare(dataset_dir: Path, out: Path, settings: PrepareSettings | None = Non
     write_parquet(work / "particles.parquet", particles)
     write_parquet(work / "images.parquet", images)
     record = {
-        "step_format": STEP_FORMAT,
-        "version": __version__,
-        "box": box,
-        "pixel_size_angstrom": float(images["pixel_size_angstrom"].median()),
+        **_figures(particles, images, box),
         "scale": scale,
-        "n_particles": len(particles),
-        "n_images": len(images),
-        "n_coefficients": int(images["coefficient_count"].sum()),
-        "share_kept": float(images["kept_count"].mean() / len(half_plane(box).points)),
         "bytes": (work / "coefficients.npy").stat().st_size,
         "settings": settings.model_dump(),
         "source": key,
@@ -107,6 +102,26 @@ def prepare(dataset_dir: Path, out: Path, settings: PrepareSettings | None = Non
     if out.exists():
         shutil.rmtree(out)
     work.replace(out)
+
+
+def _figures(particles: pd.DataFrame, images: pd.DataFrame, box: int) -> dict[str, Any]:
+    """What store.json says about the size of the data set."""
+    return {
+        "step_format": STEP_FORMAT,
+        "version": __version__,
+        "box": box,
+        "pixel_size_angstrom": float(images["pixel_size_angstrom"].median()),
+        "n_particles": len(particles),
+        "n_images": len(images),
+        "n_coefficients": int(images["coefficient_count"].sum()),
+        "share_kept": float(images["kept_count"].mean() / len(half_plane(box).points)),
+    }
+
+
+def _check_out(out: Path) -> None:
+    """A store is replaced as a whole; anything else that lies there is never removed."""
+    if out.is_dir() and any(out.iterdir()) and not (out / "store.json").exists():
+        raise StateError(f"{out} is not empty and no store: give a new folder")
 
 
 def _check_pixel_size(images: pd.DataFrame, dataset_dir: Path) -> None:
