@@ -87,6 +87,56 @@ def test_an_error_is_one_sentence_and_exit_code_2(
     assert not (tmp_path / "store").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("prepare empty --out store", "empty/import.json is missing"),
+        ("prepare file --out store", "file is a file: give the folder that holds import.json"),
+        ("prepare nothing --out store", "nothing/import.json is missing"),
+        ("import empty --out out", "empty is a folder: give the STAR file in it"),
+        ("import file --out out", "file is not a STAR file"),
+        ("consensus file --out out", "file is a file: give the folder that holds store.json"),
+        ("linear empty --out out", "empty/store.json is missing"),
+        ("train empty --out out", "empty/store.json is missing"),
+        ("convergence empty --out out", "metrics.jsonl is missing"),
+        ("analyze empty empty --out out", "latents.parquet is missing"),
+        ("export empty empty --out out", "clusters.parquet is missing"),
+        ("select empty --out out", "particles.parquet is missing"),
+        ("report nothing --config run.yaml --out out", "nothing is not a folder"),
+        ("report empty --out out", "config/config.yaml: cannot be read"),
+        ("recover empty --config run.yaml --out out", "no dataset of this config is simulated"),
+        ("volumes empty --out out", "give at least one --z or --uid"),
+        ("volumes empty --z 1,x --out out", "'1,x' is not a list of numbers"),
+        ("volumes empty --z 1 --box 7 --out out", "--box: must be even and at least 8"),
+        ("compare fsc empty file", "empty is a folder: give the MRC file in it"),
+        ("compare fsc file file", "file is not a readable MRC file"),
+        ("config check typo.yaml", "branches.b.linaer: unknown setting; did you mean 'linear'?"),
+        ("simulate --out file/out --particles 4 --box 8", "file cannot be used (File exists)"),
+        ("simulate --out file --particles 4 --box 8", "file is a file: give a folder to write to"),
+    ],
+)
+def test_wrong_paths_and_typos_are_one_sentence(
+    words: str,
+    sentence: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("no star")
+    branch = "results: r\ndatasets: {a: {particles: p.star}}\nbranches: {b: {dataset: a, %s: {}}}\n"
+    (tmp_path / "run.yaml").write_text(branch % "linear")
+    (tmp_path / "typo.yaml").write_text(branch % "linaer")
+    before = sorted(tmp_path.rglob("*"))
+    assert main(words.split()) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("tomopipe:")]
+    assert len(lines) == 1
+    assert sentence in lines[0]
+    assert sorted(tmp_path.rglob("*")) == before, "nothing is left behind"
+    assert (tmp_path / "file").read_text() == "no star"
+
+
 def test_an_unknown_verb_gets_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["trian"]) == 2
     assert "no verb 'trian': did you mean 'train'?" in capsys.readouterr().err

@@ -11,6 +11,7 @@ from tomopipe.dataset.prepare import prepare
 from tomopipe.dataset.store import Store
 from tomopipe.errors import InputError, StateError
 from tomopipe.io.atomic import read_json, write_json, write_parquet
+from tomopipe.models.image import ImageModel
 from tomopipe.physics.dose import optimal_dose
 from tomopipe.simulate.phantom import complex_in_state
 
@@ -99,6 +100,57 @@ def test_tilt_weight_is_the_cosine_in_degrees(tiny):
     expected = torch.cos(batch.tilt * torch.pi / 180)[batch.coefficient_image]
     assert torch.allclose(ratio, expected, atol=1e-5)
     assert ratio.min() < 0.99
+
+
+def test_tilt_cosine_counts_once_everywhere(tiny):
+    """cryoDRGN applies it twice: at 60° every weight must be halved, and the CTF left alone."""
+    store = tiny.open()
+    batches = []
+    for degrees in (0.0, 60.0):
+        images = store.images.assign(tilt_degrees=degrees)
+        batches.append(Store(store.path, store.meta, store.particles, images).batch([0, 1]))
+    flat, tilted = batches
+    assert torch.equal(tilted.ctf, flat.ctf)
+    half = torch.full_like(flat.weight, 0.5)
+    assert torch.allclose(tilted.weight / flat.weight, half, atol=1e-5)
+    for damage in (True, False):
+        weights = [ImageModel.of(b, damage=damage).weight for b in batches]
+        assert torch.allclose(weights[1] / weights[0], half, atol=1e-5)
+        transfers = [ImageModel.of(b, damage=damage).transfer for b in batches]
+        assert torch.equal(*transfers)
+    for one, other in zip(tilted.back_projection(), flat.back_projection(), strict=True):
+        assert torch.allclose(one, 0.5 * other, atol=1e-6)
+
+
+def test_particles_in_any_order_keep_their_own_poses_and_images(tiny):
+    """cryoDRGN's shuffler gives particles the poses of others."""
+    store = tiny.open()
+    order = [17, 3, 88, 4]
+    mixed = store.batch(order)
+    assert mixed.uids == [store.uids[i] for i in order]
+    singles = [store.batch([i]) for i in order]
+    for name in ("data", "ctf", "damage", "weight", "view", "dose", "tilt"):
+        together = torch.cat([getattr(one, name) for one in singles])
+        assert torch.equal(getattr(mixed, name), together), name
+    points = torch.cat([one.points() for one in singles])
+    assert torch.equal(mixed.points(), points)
+    owner = [i for i, one in enumerate(singles) for _ in range(one.n_images)]
+    assert mixed.image_particle.tolist() == owner
+
+
+def test_only_a_store_is_ever_replaced(tiny, tmp_path):
+    shutil.copytree(tiny.dataset, tmp_path / "dataset")
+    before = sorted(p.name for p in (tmp_path / "dataset").iterdir())
+    with pytest.raises(StateError, match="is not empty and no store: give a new folder"):
+        prepare(tmp_path / "dataset", tmp_path / "dataset", PrepareSettings(workers=1))
+    assert sorted(p.name for p in (tmp_path / "dataset").iterdir()) == before
+    (tmp_path / "file").touch()
+    with pytest.raises(StateError, match="file is a file: give a folder"):
+        prepare(tmp_path / "dataset", tmp_path / "file", PrepareSettings(workers=1))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["dataset", "file"]
+    for _ in range(2):
+        prepare(tmp_path / "dataset", tmp_path / "store", PrepareSettings(workers=1))
+    assert Store.open(tmp_path / "store").n_particles == 100
 
 
 def test_workers_and_interruptions_do_not_change_the_store(tiny, tmp_path, monkeypatch):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import tomopipe
 from tomopipe.errors import InputError
 from tomopipe.io.foreign_pickle import read_arrays, read_ctf, read_poses
 
@@ -59,3 +62,11 @@ def test_shapes(tmp_path):
         read_poses(path)
     with pytest.raises(InputError, match="does not exist"):
         read_ctf(tmp_path / "b.pkl")
+
+
+def test_no_pickle_is_written_or_read_anywhere_else():
+    """In tomoDRGN and cryoDRGN everything is a pickle, which runs whatever stands in it."""
+    package = Path(tomopipe.__file__).parent
+    words = re.compile(r"import pickle|torch\.(save|load)\(|joblib|allow_pickle=True|read_pickle")
+    users = {p.name for p in package.rglob("*.py") if words.search(p.read_text(encoding="utf-8"))}
+    assert users == {"foreign_pickle.py"}

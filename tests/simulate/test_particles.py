@@ -3,9 +3,11 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from tomopipe.config.simulate import SimulateSettings
+from tomopipe.config.simulate import STATE_NAMES, SimulateSettings
 from tomopipe.io.mrc import open_stack
+from tomopipe.physics.fsc import correlation
 from tomopipe.simulate.particles import simulate_particles, true_volume
+from tomopipe.simulate.phantom import STATES
 
 
 def test_same_seed_same_data_other_seed_other_data(tiny, tmp_path):
@@ -52,3 +54,14 @@ def test_only_the_whole_state_moves():
 def test_wrong_settings_are_refused(wrong):
     with pytest.raises(ValidationError):
         SimulateSettings(**wrong)
+
+
+def test_every_state_of_the_settings_is_one_of_the_phantom_and_differs():
+    settings = SimulateSettings()
+    assert set(STATES) == set(STATE_NAMES)
+    whole = true_volume(settings, "whole", 0.0)
+    cc = {s: correlation(true_volume(settings, s), whole) for s in STATE_NAMES if s != "whole"}
+    assert all(0.5 < value < 0.999 for value in cc.values())
+    # the subtle states are subtle: closer to the whole than any state that lacks a part
+    subtle = min(cc["no_ball"], cc["turned"])
+    assert subtle > max(value for s, value in cc.items() if s in ("no_lobe", "no_cap", "no_arm"))

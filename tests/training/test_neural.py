@@ -14,6 +14,8 @@ import torch
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
+from tomopipe.analysis.convergence import assess
+from tomopipe.config.analysis import ConvergenceSettings
 from tomopipe.config.linear import LinearSettings
 from tomopipe.config.training import HeterogeneousSettings, HomogeneousSettings
 from tomopipe.errors import StateError
@@ -22,6 +24,7 @@ from tomopipe.io.mrc import read_volume, write_volume
 from tomopipe.models import load_model
 from tomopipe.models.vae import HeterogeneousModel
 from tomopipe.physics.fsc import correlation, fsc
+from tomopipe.training.inference import embed
 from tomopipe.training.linear import fit_linear
 from tomopipe.training.neural import train_heterogeneous, train_homogeneous
 
@@ -155,6 +158,9 @@ def test_only_the_last_decoders_are_kept(two_states, tmp_path):
         "decoder_004.safetensors",
     ]
     assert len([k for k in kept if k.startswith("epoch")]) == 4
+    # the state is gone, TensorBoard's curves are not
+    assert not (tmp_path / "out.state").exists()
+    assert any((tmp_path / "out" / "tensorboard").iterdir())
     with pytest.raises(StateError, match="decoder_001"):
         HeterogeneousModel.load(tmp_path / "out", epoch=1)
 
@@ -172,6 +178,41 @@ def test_consensus_of_another_box_is_refused(two_states, tmp_path):
     write_volume(tmp_path / "map.mrc", np.zeros((12, 12, 12), np.float32), 10.0)
     with pytest.raises(StateError, match="box 12"):
         train_heterogeneous(store.path, tmp_path / "out", consensus=tmp_path / "map.mrc")
+
+
+def test_latents_are_no_random_draw_and_a_trained_run_is_judged(two_states, tmp_path):
+    """Latents are posterior means of all tilts, whoever else is there; convergence reads the run.
+
+    tomoDRGN's latents are one random draw; cryoDRGN's convergence crashes on what it trained.
+    """
+    _, store = two_states
+    out = tmp_path / "out"
+    settings = HeterogeneousSettings(zdim=2, epochs=3, encoder_radius=4, **QUICK)
+    some = store.subset(list(store.uids[:12]))
+    train_heterogeneous(store.path, out, settings, uids=list(some.uids))
+    model, cpu = HeterogeneousModel.load(out).eval(), torch.device("cpu")
+    z, _ = latents(out)
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        np.testing.assert_allclose(embed(model, some, cpu)[0], z, atol=1e-5)
+    few = some.subset(list(some.uids[[9, 2, 5]]))
+    np.testing.assert_allclose(embed(model, few, cpu)[0], z[[2, 5, 9]], atol=1e-5)
+    verdict = assess(out, tmp_path / "convergence", ConvergenceSettings(landmarks=2))
+    found = read_json(tmp_path / "convergence" / "convergence.json")
+    assert found["status"] == verdict["status"] == "not yet"
+    assert found["curves"]["epoch"] == [1, 2, 3]
+    assert found["curves"]["volume_epoch"] == [2, 3]
+
+
+def test_a_folder_that_is_no_state_is_not_removed(two_states, tmp_path):
+    _, store = two_states
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    with pytest.raises(StateError, match="is not empty and no training state"):
+        train_heterogeneous(store.path, tmp_path / "out", state=tmp_path / "mine")
+    assert (tmp_path / "mine" / "thesis.txt").exists()
+    with pytest.raises(StateError, match=r"thesis\.txt is a file"):  # before hours of training
+        train_heterogeneous(store.path, tmp_path / "mine" / "thesis.txt")
 
 
 SCRIPT = """

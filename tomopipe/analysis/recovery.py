@@ -162,13 +162,16 @@ def _motion(branches: dict[str, _Branch], truth: pd.DataFrame) -> dict[str, Any]
     return {"branch": name, "spearman": _spearman(branches[name], truth)}
 
 
-def _fsc_area(branch: _Branch, truth: pd.DataFrame, settings: SimulateSettings) -> float:
+def _fsc_area(branch: _Branch, truth: pd.DataFrame, settings: SimulateSettings) -> float | None:
     """Mean area under the per-particle FSC of an even sample of the branch's good particles."""
     good = truth.loc[branch.latents.index].query("not junk")
+    if good.empty:
+        return None
     sample = good.iloc[np.unique(np.linspace(0, len(good) - 1, _SAMPLED).astype(int))]
     model = load_model(branch.model)
     columns = [f"z{i}" for i in range(model.zdim)]
-    latents = torch.from_numpy(branch.latents.loc[sample.index, columns].to_numpy(np.float32))
+    values = branch.latents.loc[sample.index, columns].to_numpy(np.float32, copy=True)
+    latents = torch.from_numpy(values)
     areas = []
     for z, row in zip(latents, sample.itertuples(), strict=True):
         own = true_volume(settings, str(row.state), float(row.coordinate))  # type: ignore[arg-type]

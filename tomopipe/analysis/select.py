@@ -62,12 +62,6 @@ def select(
     return table
 
 
-def kept_uids(path: Path) -> list[str]:
-    """Uids of the kept particles of a `selected.parquet`, in its order."""
-    table = read_parquet(path)
-    return list(table.loc[table["kept"].astype(bool), "uid"])
-
-
 def _selected(
     uids: Array, before: pd.DataFrame, choice: Select, parent: Path, dataset: Path
 ) -> pd.DataFrame:

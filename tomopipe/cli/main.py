@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import errno
 import importlib
 import os
 import sys
@@ -39,6 +40,17 @@ _THREAD_VARIABLES = (
     "NUMEXPR_NUM_THREADS",
     "NUMBA_NUM_THREADS",
 )
+# what a path, a disk or its rights can refuse; any other OSError is a bug
+_REFUSED = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+}
 
 
 class Verb(Protocol):
@@ -67,6 +79,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         verb.run(args)
     except TomopipeError as error:
         return _fail(str(error))
+    except OSError as error:
+        if error.errno not in _REFUSED:
+            raise
+        where = error.filename2 or error.filename or "a file"
+        return _fail(f"{where} cannot be used ({error.strerror}): check path, rights and space")
     except KeyboardInterrupt:
         return _fail("stopped from the keyboard", code=130)
     return 0

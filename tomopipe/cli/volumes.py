@@ -17,7 +17,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for volume_NNN.mrc")
     parser.add_argument(
-        "--z", action="append", default=[], metavar="Z0,Z1,…", help="a point; may be repeated"
+        "--z",
+        action="append",
+        default=[],
+        metavar="Z0,Z1,…",
+        help="a point, as --z=-1,0.5; may be repeated",
     )
     parser.add_argument(
         "--uid", action="append", default=[], help="a particle, at its latent; may be repeated"
@@ -30,6 +34,8 @@ def run(args: argparse.Namespace) -> None:
     points = [_numbers(text) for text in args.z]
     if not points and not args.uid:
         raise ConfigError("volumes: give at least one --z or --uid")
+    if args.box is not None and (args.box < 8 or args.box % 2):
+        raise ConfigError(f"--box: must be even and at least 8, but is {args.box}")
     import numpy as np
 
     from tomopipe.analysis.latent import read_latents

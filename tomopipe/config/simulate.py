@@ -6,6 +6,8 @@ from pydantic import Field, model_validator
 
 from tomopipe.config.base import Section
 
+STATE_NAMES = ("whole", "no_lobe", "no_cap", "no_arm", "no_ball", "turned")
+
 
 class SimulateSettings(Section):
     """Particles of a built-in phantom in uneven tilt series, with dose damage, CTF and noise."""
@@ -16,7 +18,8 @@ class SimulateSettings(Section):
     states: dict[str, float] = Field(
         {"whole": 0.5, "no_lobe": 0.3, "no_cap": 0.2},
         description="share of each state among the good particles: whole (with a moving arm), "
-        "no_lobe, no_cap, no_arm",
+        "no_lobe, no_cap, no_arm, and the subtle no_ball (a ball of 32 Å is missing) and turned "
+        "(the lobe by 15°)",
     )
     motion_degrees: float = Field(
         60.0,
@@ -46,11 +49,9 @@ class SimulateSettings(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> SimulateSettings:
-        unknown = set(self.states) - {"whole", "no_lobe", "no_cap", "no_arm"}
+        unknown = sorted(set(self.states) - set(STATE_NAMES))
         if unknown:
-            raise ValueError(
-                f"states: unknown {sorted(unknown)}; known are whole, no_lobe, no_cap, no_arm"
-            )
+            raise ValueError(f"states: unknown {unknown}; known are {', '.join(STATE_NAMES)}")
         if self.min_tilts > self.tilts:
             raise ValueError("min_tilts must not exceed tilts")
         return self

@@ -64,7 +64,10 @@ class TrainingSettings(Section):
     checkpoint_minutes: float = Field(
         5.0, ge=0, description="a checkpoint at least this often (minutes), and after every epoch"
     )
-    tensorboard: bool = Field(False, description="write TensorBoard event files beside the state")
+    tensorboard: bool = Field(
+        False,
+        description="write TensorBoard event files: in the state, beside the model when it is done",
+    )
 
 
 class HomogeneousSettings(TrainingSettings):

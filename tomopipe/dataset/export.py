@@ -16,7 +16,7 @@ from tomopipe.dataset.relion5 import write_relion5
 from tomopipe.dataset.source import Source, load_source
 from tomopipe.dataset.stacks import StackFinder
 from tomopipe.errors import InputError, StateError
-from tomopipe.io.atomic import write_json
+from tomopipe.io.atomic import check_folder, write_json
 from tomopipe.io.star import Block, StarFile, write_star
 
 
@@ -50,6 +50,7 @@ def export(
     """
     settings = settings or ExportSettings()
     dataset_dir, out = Path(dataset_dir), Path(out)
+    check_folder(out)
     particles = ParticleSet.load(dataset_dir)
     source = load_source(dataset_dir / "source")
     lost = {}

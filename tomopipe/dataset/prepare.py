@@ -26,7 +26,14 @@ from tomopipe.config.prepare import PrepareSettings
 from tomopipe.dataset.optics import column, shifts_pixels
 from tomopipe.dataset.store import STEP_FORMAT
 from tomopipe.errors import InputError, StateError
-from tomopipe.io.atomic import fingerprint, read_json, read_parquet, write_json, write_parquet
+from tomopipe.io.atomic import (
+    check_folder,
+    fingerprint,
+    read_json,
+    read_parquet,
+    write_json,
+    write_parquet,
+)
 from tomopipe.io.mrc import open_stack
 from tomopipe.io.progress import Progress
 from tomopipe.physics.dose import highest_frequency
@@ -120,6 +127,7 @@ def _figures(particles: pd.DataFrame, images: pd.DataFrame, box: int) -> dict[st
 
 def _check_out(out: Path) -> None:
     """A store is replaced as a whole; anything else that lies there is never removed."""
+    check_folder(out)
     if out.is_dir() and any(out.iterdir()) and not (out / "store.json").exists():
         raise StateError(f"{out} is not empty and no store: give a new folder")
 

@@ -19,7 +19,7 @@ from tomopipe.errors import StateError
 from tomopipe.io.atomic import read_json, read_parquet
 from tomopipe.physics.ctf import ctf
 from tomopipe.physics.dose import dose_weight
-from tomopipe.physics.fourier import HalfPlane, half_plane, ifft3c
+from tomopipe.physics.fourier import HalfPlane, half_plane
 
 STEP_FORMAT = 1
 _VIEW = [f"view_{i}{j}" for i in range(3) for j in range(3)]
@@ -265,14 +265,6 @@ class Store:
             cosine = torch.cos(torch.deg2rad(torch.nan_to_num(table["tilt_degrees"], nan=0.0)))
             weight = weight * cosine[owner].float()
         return weight
-
-    def volume_from_fourier(self, transform: Tensor) -> Tensor:
-        """Real volume `(..., n, n, n)`, in units of the images, of a centred transform.
-
-        `transform` is in the store's scale, so that its slices times CTF are the coefficients.
-        """
-        volume: Tensor = ifft3c(transform).real * self.scale
-        return volume
 
 
 def _ranges(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:

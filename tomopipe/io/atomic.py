@@ -47,8 +47,14 @@ def atomic_directory(path: Path | str) -> Iterator[Path]:
     """Give an empty directory beside `path` that becomes `path` when the block ends without error.
 
     If `path` exists, files and folders of the same names in it are replaced, and others left.
+
+    Raises
+    ------
+    StateError
+        If `path` is a file.
     """
     path = Path(path)
+    check_folder(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     temporary.chmod(0o777 & ~_umask())
@@ -61,6 +67,12 @@ def atomic_directory(path: Path | str) -> Iterator[Path]:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     _sync(path.parent)
+
+
+def check_folder(path: Path) -> None:
+    """Raise `StateError` if `path`, a folder to write to, is a file: before any work is done."""
+    if path.exists() and not path.is_dir():
+        raise StateError(f"{path} is a file: give a folder to write to")
 
 
 def _swap(new: Path, path: Path) -> None:
@@ -93,6 +105,14 @@ def _umask() -> int:
     return mask
 
 
+def _missing(path: Path | str) -> StateError:
+    """Error for a result that is not there; says so when its folder is a file."""
+    folder = Path(path).parent
+    if folder.is_file():
+        return StateError(f"{folder} is a file: give the folder that holds {Path(path).name}")
+    return StateError(f"{path} is missing: run the stage that writes it first")
+
+
 def write_text(path: Path | str, text: str) -> None:
     """Write a text file atomically, in UTF-8."""
     with atomic_path(path) as temporary:
@@ -114,8 +134,8 @@ def read_json(path: Path | str) -> Any:
     """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise StateError(f"{path} is missing: run the stage that writes it first") from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise _missing(path) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise StateError(
             f"{path} is not valid JSON ({error}): delete it and run its stage again"
@@ -137,8 +157,8 @@ def read_yaml(path: Path | str) -> Any:
     """
     try:
         return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise StateError(f"{path} is missing: run the stage that writes it first") from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise _missing(path) from None
     except yaml.YAMLError as error:
         detail = " ".join(str(error).split())
         raise StateError(f"{path} is not valid YAML ({detail}): correct it") from None
@@ -160,8 +180,8 @@ def read_parquet(path: Path | str) -> pd.DataFrame:
     """
     try:
         return pd.read_parquet(path)
-    except FileNotFoundError:
-        raise StateError(f"{path} is missing: run the stage that writes it first") from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise _missing(path) from None
     except (OSError, ValueError) as error:
         detail = " ".join(str(error).split())
         raise StateError(

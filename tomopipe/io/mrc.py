@@ -96,6 +96,8 @@ def open_stack(path: Path | str) -> StackReader:
 def _open(path: Path | str) -> mrcfile.mrcfile.MrcFile:
     """`mrcfile` memory map, with its errors as one sentence; compressed files are read whole."""
     path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder: give the MRC file in it")
     if not path.is_file():
         raise InputError(f"{path} does not exist: check the path")
     try:

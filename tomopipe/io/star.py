@@ -99,6 +99,8 @@ def quoted(value: str) -> str:
 
 
 def _lines(path: Path) -> list[str]:
+    if path.is_dir():
+        raise InputError(f"{path} is a folder: give the STAR file in it")
     if not path.is_file():
         raise InputError(f"{path} does not exist: check the path of the STAR file")
     try:

@@ -13,7 +13,7 @@ from torch import Tensor
 from tomopipe.dataset.batch import Batch
 from tomopipe.dataset.store import Store
 from tomopipe.io.progress import Progress
-from tomopipe.physics.fourier import fft3c, frequencies, ifft3c
+from tomopipe.physics.fourier import frequencies, ifft3c
 from tomopipe.physics.fsc import fsc, shell_sum
 from tomopipe.physics.mask import sphere_mask
 
@@ -200,8 +200,3 @@ def _sinc_squared(box: int, m: int) -> Tensor:
     x = (torch.arange(box, dtype=torch.float64) - box // 2) / m
     s = torch.sinc(x) ** 2
     return (s[:, None, None] * s[None, :, None] * s[None, None, :]).float()
-
-
-def reproject_transform(volume: Tensor, scale: float) -> Tensor:
-    """Transform of a map in image units, in the store's scale: `(n, n, n)` complex."""
-    return fft3c(volume / scale)

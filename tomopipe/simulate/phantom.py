@@ -86,17 +86,40 @@ def _parts() -> dict[str, Floats]:
     }
 
 
-_WITHOUT = {"whole": (), "no_lobe": ("lobe",), "no_cap": ("cap",), "no_arm": ("arm",)}
+# A state lacks some parts, or holds the whole complex with a subtle change
+STATES: dict[str, tuple[str, ...]] = {
+    "whole": (),
+    "no_lobe": ("lobe",),
+    "no_cap": ("cap",),
+    "no_arm": ("arm",),
+    "no_ball": (),
+    "turned": (),
+}
+_BALL_CENTRE, _BALL_RADIUS = np.array([38.0, 0.0, -30.0]), 32.0  # Å; what no_ball lacks
+_LOBE_HINGE, _LOBE_DEGREES = np.array([-40.0, 5.0, 5.0]), 15.0  # how turned differs
 
 
 def complex_in_state(state: str, arm_degrees: float = 0.0) -> Blobs:
-    """The complex in a compositional `state`, its arm turned by `arm_degrees` about its hinge."""
-    parts = {name: centres for name, centres in _parts().items() if name not in _WITHOUT[state]}
+    """The complex in a compositional `state`, its arm turned by `arm_degrees` about its hinge.
+
+    Subtle states: `no_ball` lacks the blobs inside a ball of 32 Å in its body, `turned` has its
+    lobe turned by 15° about where it joins the body.
+    """
+    parts = {name: centres for name, centres in _parts().items() if name not in STATES[state]}
     if "arm" in parts and arm_degrees:
-        turn = Rotation.from_rotvec(np.deg2rad(arm_degrees) * _ARM_AXIS)
-        parts["arm"] = turn.apply(parts["arm"] - _HINGE) + _HINGE
+        parts["arm"] = _turned(parts["arm"], _HINGE, arm_degrees)
+    if state == "turned":
+        parts["lobe"] = _turned(parts["lobe"], _LOBE_HINGE, _LOBE_DEGREES)
     centres = np.concatenate(list(parts.values()))
+    if state == "no_ball":
+        centres = centres[np.linalg.norm(centres - _BALL_CENTRE, axis=1) > _BALL_RADIUS]
     return Blobs(centres, np.ones(len(centres)))
+
+
+def _turned(centres: Floats, hinge: Floats, degrees: float) -> Floats:
+    """`centres` turned by `degrees` about an axis along x through `hinge`."""
+    turn = Rotation.from_rotvec(np.deg2rad(degrees) * _ARM_AXIS)
+    return np.asarray(turn.apply(centres - hinge) + hinge)
 
 
 def junk(kind: str, rng: np.random.Generator) -> Blobs:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from tomopipe.config.training import (
 )
 from tomopipe.dataset.store import Store
 from tomopipe.errors import ConfigError, InputError
-from tomopipe.io.atomic import fingerprint, write_parquet
+from tomopipe.io.atomic import check_folder, fingerprint, write_parquet
 from tomopipe.io.mrc import write_volume
 from tomopipe.models.files import save_model
 from tomopipe.models.homogeneous import HomogeneousModel
@@ -46,11 +47,22 @@ from tomopipe.training.warmstart import (
     fixed_volumes,
     learn_latents,
     linear_latents,
+    warm_start_fingerprint,
 )
 
 _VALIDATION = 4  # stream of random numbers
 # settings that change how a run is carried out, not what it computes
 _UNRELATED = {"device", "checkpoint_minutes", "tensorboard"}
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Store, device, processes and held-out tilts of a run."""
+
+    store: Store
+    target: torch.device
+    group: Group
+    split: TiltSplit
 
 
 def train_heterogeneous(
@@ -87,38 +99,12 @@ def train_heterogeneous(
     """
     settings = settings or HeterogeneousSettings()
     place = _prepare(store_path, settings, uids, device)
-    store, target, group, split = place
-    tilts = concatenated_tilts(settings, split)
-    fixed = FixedVolumes.none(store.box)
-    if settings.warm_start:
-        fixed = fixed_volumes(store, consensus=consensus, linear=linear, zdim=settings.zdim)
-    torch.manual_seed(settings.seed)
-    model = HeterogeneousModel(
-        settings,
-        box=store.box,
-        pixel_size=store.pixel_size,
-        scale=store.scale,
-        tilts=tilts,
-        fixed=fixed,
-    ).to(target)
+    store, target, group, split = place.store, place.target, place.group, place.split
+    model = _new_model(settings, place, linear, consensus)
     objective = HeterogeneousObjective(model, store, split, target)
     run_state = _state(out, state, settings, store, (linear, consensus))
     validation = _validation_particles(store, settings)
-
-    def end_of_epoch(epoch: int) -> dict[str, Any]:
-        z, _ = embed(model, store, target, group)
-        shells = held_out_error(model, store, split, target, validation, group, settings.fraction)
-        moved = float("nan")
-        if epoch > 1:
-            moved = latent_shift(read_snapshot(run_state.snapshots, epoch - 1), z)
-        if group.leads:
-            save_snapshot(run_state.snapshots, epoch, model, z)
-        group.barrier()
-        return {
-            "validation": shells.loss,
-            "validation_zero": shells.loss_of_zero,
-            "latent_shift": moved,
-        }
+    end_of_epoch = partial(_after_epoch, model, place, run_state, validation)
 
     def stop(metrics: list[dict[str, Any]]) -> bool:
         return should_stop(metrics, settings.stop)
@@ -139,7 +125,7 @@ def train_heterogeneous(
             write_parquet(out / "latents.parquet", _latents(store, z, spread, error))
             verdict = judge(metrics)
             _publish(out, model, metrics, store, {"verdict": verdict.sentence})
-            shutil.rmtree(run_state.directory)
+            run_state.put_away(out)
         group.barrier()
 
 
@@ -157,7 +143,8 @@ def train_homogeneous(
     Parameters and errors are those of `train_heterogeneous`.
     """
     settings = settings or HomogeneousSettings()
-    store, target, group, split = _prepare(store_path, settings, uids, device)
+    place = _prepare(store_path, settings, uids, device)
+    store, target, group, split = place.store, place.target, place.group, place.split
     fixed = fixed_volumes(store, consensus=consensus, add=settings.warm_start)
     torch.manual_seed(settings.seed)
     model = HomogeneousModel(
@@ -180,14 +167,14 @@ def train_homogeneous(
         if group.leads:
             write_volume(out / "map.mrc", model.volume().numpy(), store.pixel_size)
             _publish(out, model, metrics, store, {})
-            shutil.rmtree(run_state.directory)
+            run_state.put_away(out)
         group.barrier()
 
 
 def _prepare(
     store_path: Path, settings: TrainingSettings, uids: Sequence[str] | None, device: str | None
-) -> tuple[Store, torch.device, Group, TiltSplit]:
-    """Store, device, processes and held-out tilts of a run."""
+) -> _Place:
+    """Open what a run works on and with."""
     target = pick_device(device or settings.device)
     if target.type == "cuda":
         # sums by atomics come in any order; these forms give the same numbers every time
@@ -205,7 +192,52 @@ def _prepare(
     split = hold_out(
         list(store.uids), store.images_per_particle, settings.validation_fraction, settings.seed
     )
-    return store, target, group, split
+    return _Place(store, target, group, split)
+
+
+def _new_model(
+    settings: HeterogeneousSettings, place: _Place, linear: Path | None, consensus: Path | None
+) -> HeterogeneousModel:
+    """The network as it begins, with the fixed volumes of its warm start."""
+    store = place.store
+    fixed = FixedVolumes.none(store.box)
+    if settings.warm_start:
+        fixed = fixed_volumes(store, consensus=consensus, linear=linear, zdim=settings.zdim)
+    torch.manual_seed(settings.seed)
+    return HeterogeneousModel(
+        settings,
+        box=store.box,
+        pixel_size=store.pixel_size,
+        scale=store.scale,
+        tilts=concatenated_tilts(settings, place.split),
+        fixed=fixed,
+    ).to(place.target)
+
+
+def _after_epoch(
+    model: HeterogeneousModel,
+    place: _Place,
+    run_state: RunState,
+    validation: NDArray[np.int64],
+    epoch: int,
+) -> dict[str, Any]:
+    """Numbers of an epoch, and its snapshot."""
+    group, fraction = place.group, model.settings.fraction
+    z, _ = embed(model, place.store, place.target, group)
+    shells = held_out_error(
+        model, place.store, place.split, place.target, validation, group, fraction
+    )
+    moved = float("nan")
+    if epoch > 1:
+        moved = latent_shift(read_snapshot(run_state.snapshots, epoch - 1), z)
+    if group.leads:
+        save_snapshot(run_state.snapshots, epoch, model, z)
+    group.barrier()
+    return {
+        "validation": shells.loss,
+        "validation_zero": shells.loss_of_zero,
+        "latent_shift": moved,
+    }
 
 
 def _state(
@@ -216,19 +248,13 @@ def _state(
     inputs: Sequence[Path | None],
 ) -> RunState:
     """The run's state directory, tied to everything its result depends on."""
+    check_folder(out)
     identity: dict[str, Any] = settings.model_dump(mode="json", exclude=_UNRELATED)
     identity["particles"] = fingerprint(list(store.uids))
     identity["store"] = fingerprint(store.meta)
     for number, path in enumerate(inputs):
-        identity[f"warm start {number + 1}"] = _warm_start_fingerprint(path)
+        identity[f"warm start {number + 1}"] = warm_start_fingerprint(path)
     return RunState(state or out.with_name(f"{out.name}.state"), identity)
-
-
-def _warm_start_fingerprint(path: Path | None) -> str:
-    if path is None:
-        return "none"
-    names = ("map.mrc", "latents.parquet") if path.is_dir() else ("",)
-    return fingerprint(*(path / n for n in names if (path / n).is_file()))
 
 
 def _validation_particles(store: Store, settings: TrainingSettings) -> NDArray[np.int64]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -120,6 +121,21 @@ class RunState:
                     f"{wanted.get(name)!r}: remove {self.directory} to begin anew, or set it back"
                 )
 
+    def put_away(self, out: Path) -> None:
+        """Remove the state of a run that is done; TensorBoard's files go to the model in `out`."""
+        events = self.directory / "tensorboard"
+        if events.is_dir():
+            shutil.copytree(events, out / "tensorboard", dirs_exist_ok=True)
+        shutil.rmtree(self.directory)
+
+    def _check_own(self) -> None:
+        """The directory is removed when training is done: refuse one that is not a state's."""
+        own = self.record.is_file() or (self.directory / "lock").exists()
+        if self.directory.is_dir() and any(self.directory.iterdir()) and not own:
+            raise StateError(
+                f"{self.directory} is not empty and no training state: give a new folder"
+            )
+
     @contextmanager
     def held(self, group: Group) -> Iterator[None]:
         """Hold the directory for a group of processes: the leading one locks it for all."""
@@ -136,8 +152,9 @@ class RunState:
         Raises
         ------
         StateError
-            If another process holds it.
+            If another process holds it, or it holds something else than a training's state.
         """
+        self._check_own()
         self.directory.mkdir(parents=True, exist_ok=True)
         with (self.directory / "lock").open("a+") as lock:
             try:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tomopipe.dataset.store import Store
 from tomopipe.errors import StateError
-from tomopipe.io.atomic import read_parquet
+from tomopipe.io.atomic import fingerprint, read_parquet
 from tomopipe.io.mrc import read_volume
 from tomopipe.models.encoder import VolumeEncoder
 from tomopipe.models.linear import LinearModel
@@ -163,3 +163,11 @@ def _mean_power(model: HeterogeneousModel, encoder: VolumeEncoder, b: Tensor, a:
     shell = encoder.lattice.float().norm(dim=-1).round().long()
     total = a.new_zeros(int(shell.max()) + 1).index_add_(0, shell, mean.square().mean(-1))
     return (total / torch.bincount(shell)).clamp(min=1e-6)[shell]
+
+
+def warm_start_fingerprint(path: Path | None) -> str:
+    """Fingerprint of a consensus or linear model, by the files that a warm start reads."""
+    if path is None:
+        return "none"
+    names = ("map.mrc", "latents.parquet") if path.is_dir() else ("",)
+    return fingerprint(*(path / n for n in names if (path / n).is_file()))

@@ -1,0 +1,106 @@
+"""What the truth allows: likelihood under the true volumes, and under volumes of true labels."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from sklearn.metrics import adjusted_rand_score
+from sklearn.model_selection import StratifiedKFold
+from torch import Tensor
+
+from benchmarks.heterogeneity.sets import Made
+from tomopipe.config.linear import LinearSettings
+from tomopipe.dataset.store import Store
+from tomopipe.physics.grid import FourierGrid
+from tomopipe.simulate.particles import true_volume
+from tomopipe.training.em import ridge
+from tomopipe.training.linear import prepare_statistics
+from tomopipe.training.statistics import Statistics
+
+_POSITIONS = 9  # of the moving arm, averaged over
+_SHRINKAGE = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # prior variance of a class's difference
+
+
+def bounds(made: Made) -> dict[str, dict[str, float]]:
+    """ARI and accuracy of the oracle and of the supervised bound."""
+    store = Store.open(made.store)
+    grid = FourierGrid(store.box, 2)
+    statistics, mask = prepare_statistics(store, grid, LinearSettings(), "cpu")
+    truth = made.truth.loc[list(store.uids), "state"].to_numpy(str)
+    found = {
+        "oracle": oracle(made, store, statistics, truth),
+        "supervised": supervised(statistics, mask, truth),
+    }
+    return {name: score(truth, labels) for name, labels in found.items()}
+
+
+def score(truth: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """ARI and accuracy of labels that are named as the truth's."""
+    return {
+        "ari": float(adjusted_rand_score(truth, labels)),
+        "accuracy": float((truth == labels).mean()),
+    }
+
+
+def log_likelihood(statistics: Statistics, values: Tensor) -> Tensor:
+    """`(N, V)` log p(y | V) up to a constant, of volumes `(n, V)` on the grid's voxels."""
+    real, imaginary = values.real.contiguous(), values.imag.contiguous()
+    power = (values.abs() ** 2).contiguous()
+    parts = [c.real @ real + c.imaginary @ imaginary - c.power @ power / 2 for c in statistics]
+    return torch.cat(parts)
+
+
+def oracle(made: Made, store: Store, statistics: Statistics, truth: np.ndarray) -> np.ndarray:
+    """Most likely state of each particle; junk where nothing at all is more likely."""
+    names, columns = [], []
+    for state in sorted(set(truth) - {"junk"}):
+        moves = state == "whole" and made.settings.motion_degrees > 0
+        places = np.linspace(0, 1, _POSITIONS) if moves else [np.nan]
+        volumes = torch.stack([true_volume(made.settings, state, p) for p in places])
+        values = statistics.grid.to_fourier(volumes / store.scale)
+        fit = log_likelihood(statistics, values)
+        names.append(state)
+        columns.append(torch.logsumexp(fit, 1) - np.log(len(places)))
+    if "junk" in truth:
+        names.append("junk")
+        columns.append(torch.zeros_like(columns[0]))
+    return np.array(names)[torch.stack(columns, 1).argmax(1).numpy()]
+
+
+def supervised(statistics: Statistics, mask: Tensor, truth: np.ndarray) -> np.ndarray:
+    """Labels of a fifth from class volumes of the other four fifths, best shrinkage of all."""
+    best: tuple[float, np.ndarray] = (-1.0, truth)
+    for shrinkage in _SHRINKAGE:
+        labels = np.empty_like(truth)
+        folds = StratifiedKFold(5, shuffle=True, random_state=0)
+        for train, test in folds.split(truth, truth):
+            names, values = class_volumes(statistics, mask, truth, train, shrinkage)
+            fit = log_likelihood(statistics, values)[test]
+            labels[test] = names[fit.argmax(1).numpy()]
+        ari = adjusted_rand_score(truth, labels)
+        best = max(best, (ari, labels), key=lambda pair: pair[0])
+    return best[1]
+
+
+def class_volumes(
+    statistics: Statistics, mask: Tensor, truth: np.ndarray, train: np.ndarray, shrinkage: float
+) -> tuple[np.ndarray, Tensor]:
+    """Class volumes `(n, C)` of the particles `train`, Wiener-shrunk towards their mean."""
+    names = np.unique(truth)
+    member = torch.zeros(len(truth), len(names) + 1)
+    for column, name in enumerate(names):
+        member[train[truth[train] == name], column] = 1
+    member[train, -1] = 1
+    power = torch.zeros(statistics.grid.n, member.shape[1])
+    signal = torch.zeros(statistics.grid.n, member.shape[1], 2)
+    for chunk in statistics:
+        m = member[torch.as_tensor(chunk.particles)]
+        power += chunk.power_t @ m
+        signal += torch.stack([chunk.real_t @ m, chunk.imaginary_t @ m], -1)
+    total = torch.view_as_complex(signal)
+    mean = total[:, -1] / (power[:, -1] + 0.01 * power[:, -1].mean())
+    mean = statistics.grid.to_fourier(statistics.grid.to_real(mean[:, None]) * mask)[:, 0]
+    prior = ridge(statistics.grid, mean, shrinkage, 1)[:, 1:]
+    rest = (total[:, :-1] - power[:, :-1] * mean[:, None]) / (power[:, :-1] + prior)
+    rest = statistics.grid.to_fourier(statistics.grid.to_real(rest) * mask)
+    return names, mean[:, None] + rest

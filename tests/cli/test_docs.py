@@ -1,0 +1,55 @@
+"""What README and docs tell a newcomer to type can be typed."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tomopipe.cli.main import VERBS, _load, _parser
+from tomopipe.config import parse_config
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def commands(page: Path) -> list[str]:
+    text = "\n".join(blocks(page, "sh")).replace("\\\n", " ")
+    lines = [line.split(" # ")[0].strip() for line in text.splitlines()]
+    return [line for line in lines if re.match(r"(\.venv/bin/)?tomopipe ", line)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_have_the_right_flags(page: Path) -> None:
+    for command in commands(page):
+        _, verb, *words = shlex.split(command)
+        _parser(verb, _load(verb)).parse_args(words)  # exits where a flag does not exist
+
+
+def test_the_commands_are_found() -> None:
+    found = [command for page in PAGES for command in commands(page)]
+    assert {command.split()[1] for command in found} >= {"import", "config", "train", "export"}
+
+
+def test_flags_named_in_the_text_exist() -> None:
+    known = set()
+    for verb in VERBS:
+        known |= set(_parser(verb, _load(verb))._option_string_actions)
+    text = (ROOT / "docs" / "input-formats.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(--[a-z-]+)", text))
+    assert named and named <= known
+
+
+def test_configs_of_readme_and_quickstart_are_valid() -> None:
+    (whole,) = blocks(ROOT / "README.md", "yaml")
+    assert parse_config(yaml.safe_load(whole)).ready == ("pilot", "clean")
+    first, second = blocks(ROOT / "docs" / "quickstart.md", "yaml")
+    config = parse_config(yaml.safe_load(first + second))
+    assert config.ready == ("pilot", "clean", "state_a")
