@@ -8,12 +8,13 @@ CORES ?= all
 PIP_ARGS ?=
 BIN := .venv/bin
 
-.PHONY: help demo test lint docs clean
+.PHONY: help demo test lint docs bench bench-quick clean
 
 help:
 	@echo "make demo   simulated data set: install, run everything, print what was recovered"
 	@echo "make test   install, run the whole test suite"
 	@echo "make lint   install, run ruff, mypy, snakefmt and import-linter"
+	@echo "make bench  accuracy and speed of all models on simulated sets; bench-quick in ten minutes"
 	@echo "make docs   write schema and config reference anew from the settings models"
 	@echo "make clean  remove .venv and caches; results stay"
 
@@ -34,6 +35,12 @@ docs: .venv/dev
 	$(BIN)/tomopipe config schema --out workflow/schemas/config.schema.json
 	$(BIN)/tomopipe config docs --out docs/config.md
 	$(BIN)/tomopipe config docs --out config/README.md
+
+bench: .venv/dev
+	$(BIN)/python -m benchmarks.heterogeneity --noise 'low noise' 'high noise'
+
+bench-quick: .venv/dev
+	$(BIN)/python -m benchmarks.heterogeneity --quick
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -35,15 +35,13 @@ def scores(made: Made, folder: Path) -> dict[str, float]:
     out: dict[str, float] = {"fsc_area": fsc_area(made, folder, truth, latents.z)}
     if k > 1:
         found = explore(latents, AnalysisSettings(clusters=k, seed=made.seed))
-        by_uid = pd.Series(found.chosen.labels, index=found.latents.uids)
-        labels = by_uid.loc[list(latents.uids)].to_numpy()
-        kmeans = pd.Series(found.kmeans.labels, index=found.latents.uids)
-        mixture = pd.Series(found.gmm.labels, index=found.latents.uids)
         order = list(latents.uids)
+        labels = pd.Series(found.chosen.labels, index=found.latents.uids).loc[order].to_numpy()
+        for method in ("kmeans", "gmm"):
+            other = pd.Series(found.clusterings[method].labels, index=found.latents.uids)
+            out[f"{method}_ari"] = float(adjusted_rand_score(state, other.loc[order]))
         out |= {
             "ari": float(adjusted_rand_score(state, labels)),
-            "kmeans_ari": float(adjusted_rand_score(state, kmeans.loc[order])),
-            "gmm_ari": float(adjusted_rand_score(state, mixture.loc[order])),
             "linear_accuracy": linear_accuracy(latents.z, state),
             "neighbours": neighbourhood(latents.z, state),
         }
