@@ -6,7 +6,7 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
 from tomopipe.config.linear import LinearSettings
-from tomopipe.errors import StateError
+from tomopipe.errors import StateError, TomopipeError
 from tomopipe.models import load_model
 from tomopipe.physics.fsc import correlation
 from tomopipe.physics.grid import FourierGrid
@@ -122,3 +122,11 @@ def test_too_few_particles_is_one_sentence(tiny, good, tmp_path):
     with pytest.raises(StateError, match="too few for 3 components"):
         fit_linear(tiny.store_path, tmp_path / "out", SETTINGS, uids=good[:3])
     assert not (tmp_path / "out").exists()
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused_before_the_work(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr("tomopipe.training.linear.prepare_statistics", None)  # the work
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(TomopipeError):
+        fit_linear(tiny.store_path, tmp_path / "out", SETTINGS)
+    assert (tmp_path / "out").read_text() == "mine"

@@ -14,7 +14,7 @@ from tomopipe import __version__
 from tomopipe.config.linear import ConsensusSettings
 from tomopipe.dataset.store import Store
 from tomopipe.errors import StateError
-from tomopipe.io.atomic import atomic_directory, fingerprint, write_json, write_text
+from tomopipe.io.atomic import atomic_directory, check_folder, fingerprint, write_json, write_text
 from tomopipe.io.mrc import write_volume
 from tomopipe.io.progress import Progress
 from tomopipe.physics.fsc import resolution_at
@@ -39,6 +39,7 @@ def consensus(
         If a half-set is empty, or `uids` are not in the store.
     """
     settings = settings or ConsensusSettings()
+    check_folder(out)
     store = Store.open(store_path, uids)
     if len(set(store.half.tolist())) < 2:
         raise StateError(

@@ -17,7 +17,13 @@ from tomopipe import __version__
 from tomopipe.config.linear import LinearSettings
 from tomopipe.dataset.store import Store
 from tomopipe.errors import StateError
-from tomopipe.io.atomic import atomic_directory, fingerprint, write_parquet, write_text
+from tomopipe.io.atomic import (
+    atomic_directory,
+    check_folder,
+    fingerprint,
+    write_parquet,
+    write_text,
+)
 from tomopipe.io.progress import Progress
 from tomopipe.models.linear import LinearModel
 from tomopipe.physics.grid import FourierGrid
@@ -67,6 +73,7 @@ def fit_linear(
         If there are fewer particles than components, or `uids` are not in the store.
     """
     settings = settings or LinearSettings()
+    check_folder(out)
     store = Store.open(store_path, uids)
     if store.n_particles <= settings.components:
         raise StateError(
