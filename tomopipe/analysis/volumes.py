@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +14,7 @@ from tomopipe.errors import InputError
 from tomopipe.io.atomic import write_parquet
 from tomopipe.io.mrc import write_volume
 from tomopipe.models import Model, load_model
-from tomopipe.physics.fourier import crop_or_pad, fft3c, ifft3c
+from tomopipe.physics.fourier import resample
 
 _CHUNK = 8
 
@@ -87,6 +86,5 @@ def resize(volume: Array, pixel_size: float, box: int | None) -> tuple[Array, fl
     n = volume.shape[-1]
     if box is None or box == n:
         return volume, pixel_size
-    transform = crop_or_pad(fft3c(torch.as_tensor(np.asarray(volume, np.float32))), box)
-    resized: Any = ifft3c(transform).real.numpy() * (box / n) ** 3
-    return resized.astype(np.float32), pixel_size * n / box
+    resized: Array = resample(torch.as_tensor(np.asarray(volume, np.float32)), box).numpy()
+    return resized, pixel_size * n / box

@@ -96,20 +96,25 @@ class Batch:
         """Particle (0 … P-1) of each coefficient: `(C,)`."""
         return self.image_particle[self.coefficient_image]
 
+    def noise_precision(self) -> Tensor:
+        """Inverse shape of the noise's variance, `(C,)`: cos(tilt) / prefilter^2.
+
+        A tilted specimen is thicker and its image noisier; a prefilter takes the noise along. 0
+        where the prefilter left nothing.
+        """
+        cosine = torch.cos(torch.deg2rad(torch.nan_to_num(self.tilt))).clamp(min=0.05)
+        usable = self.prefilter.abs() > 1e-4
+        squared = torch.where(usable, self.prefilter, torch.ones_like(self.prefilter)) ** 2
+        precision = cosine[self.coefficient_image] / squared
+        return torch.where(usable, precision, torch.zeros_like(precision))
+
     def back_projection(self) -> tuple[Tensor, Tensor]:
         """Factors of the most likely volume: V = sum(a data) / sum(b), each `(C,)`.
 
-        a = ctf0 damage / prefilter and b = (ctf0 damage)^2, times cos(tilt) because a tilted
-        specimen is thicker and its image noisier. For premultiplied images the division by the
-        prefilter cancels against the CTF, so nothing is divided by zero.
+        With t = CTF x damage as stored, a = t and b = t^2, both times `noise_precision`.
         """
-        cosine = torch.cos(torch.deg2rad(torch.nan_to_num(self.tilt))).clamp(min=0.05)
-        cosine = cosine[self.coefficient_image]
-        safe = torch.where(self.prefilter.abs() > 1e-4, self.prefilter, torch.ones_like(self.ctf))
-        usable = self.prefilter.abs() > 1e-4
-        plain = torch.where(usable, self.ctf / safe, torch.zeros_like(self.ctf))
-        signal = plain * self.damage
-        return signal / safe * cosine, signal**2 * cosine
+        transfer, precision = self.ctf * self.damage, self.noise_precision()
+        return transfer * precision, transfer**2 * precision
 
     def select(self, fraction: float, generator: torch.Generator | None = None) -> Batch:
         """A random `fraction` of the coefficients; images stay, even without coefficients."""

@@ -9,13 +9,11 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from tomopipe.dataset.optics import column, ctf_parameters, shifts_pixels
-from tomopipe.io.mrc import open_stack
+from tomopipe.dataset.images import column, ctf_parameters, read_images, shifts_pixels
 from tomopipe.physics.ctf import ctf
-from tomopipe.physics.fourier import fft2c, frequencies, ifft2c, shift_phase
+from tomopipe.physics.fourier import fft2c, frequencies, full_plane, ifft2c, shift_phase
 
 _SAMPLE = 300
 _CLEAR = 5.0  # standard errors
@@ -78,11 +76,11 @@ def _ring_mean(pictures: Tensor, radius: Tensor, lo: float, hi: float) -> Tensor
 
 def _restored(table: pd.DataFrame, box: int) -> Tensor:
     """Images of `table`, `(n, box, box)`: standardised, centred, positive for bright protein."""
-    pixels = torch.from_numpy(_read(table, box))
+    # values that are not finite count as 0 here; `prepare` refuses them
+    pixels = torch.from_numpy(np.nan_to_num(read_images(table, box), posinf=0.0, neginf=0.0))
     spread = pixels.std(dim=(1, 2), keepdim=True).clamp(min=1e-12)
     pixels = (pixels - pixels.mean(dim=(1, 2), keepdim=True)) / spread
-    k = torch.arange(box) - box // 2
-    lattice = torch.stack(torch.meshgrid(k, k, indexing="xy"), -1).reshape(-1, 2)
+    lattice = full_plane(box)
     pixel_size = column(table, "pixel_size_angstrom")
     frequency = lattice / (box * pixel_size[:, None, None])
     contrast = -ctf(frequency, **ctf_parameters(table))
@@ -90,12 +88,3 @@ def _restored(table: pd.DataFrame, box: int) -> Tensor:
     contrast = torch.where(done | torch.isnan(contrast), torch.ones_like(contrast), contrast)
     factor = (shift_phase(lattice, shifts_pixels(table), box) * contrast).reshape(-1, box, box)
     return ifft2c(fft2c(pixels) * factor).real.float()
-
-
-def _read(table: pd.DataFrame, box: int) -> NDArray[np.float32]:
-    """Images of `table`; values that are not finite count as 0 here (`prepare` refuses them)."""
-    out = np.zeros((len(table), box, box), dtype=np.float32)
-    for stack, rows in table.reset_index(drop=True).groupby("stack").groups.items():
-        with open_stack(str(stack)) as reader:
-            out[rows] = reader.read(table["slot"].to_numpy()[rows])
-    return np.nan_to_num(out, posinf=0.0, neginf=0.0)

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from tomopipe import __version__
 from tomopipe.config.prepare import PrepareSettings
-from tomopipe.dataset.optics import column, shifts_pixels
+from tomopipe.dataset.images import column, read_images, shifts_pixels
 from tomopipe.dataset.store import STEP_FORMAT
 from tomopipe.errors import InputError, StateError
 from tomopipe.io.atomic import (
@@ -34,10 +34,9 @@ from tomopipe.io.atomic import (
     write_json,
     write_parquet,
 )
-from tomopipe.io.mrc import open_stack
 from tomopipe.io.progress import Progress
 from tomopipe.physics.dose import highest_frequency
-from tomopipe.physics.fourier import fft2c, half_plane, ifft2c, shift_phase
+from tomopipe.physics.fourier import fft2c, full_plane, half_plane, ifft2c, shift_phase
 from tomopipe.physics.window import cosine_window
 
 _CHUNK_PIXELS = 1 << 21
@@ -253,13 +252,14 @@ def _pack(table: pd.DataFrame, job: _Job, scale: float) -> NDArray[np.float16]:
 
 def _transform(table: pd.DataFrame, job: _Job) -> Tensor:
     """Half-plane coefficients of the images of `table`, `(n, n_lattice)` complex64."""
-    pixels = torch.from_numpy(_read(table, job.box))
+    pixels = read_images(table, job.box)
+    _check_finite(pixels, table)
     plane = half_plane(job.box)
-    k = torch.arange(job.box) - job.box // 2
-    grid = torch.stack(torch.meshgrid(k, k, indexing="xy"), -1).reshape(-1, 2)
-    phase = shift_phase(grid, shifts_pixels(table), job.box).reshape(-1, job.box, job.box)
+    phase = shift_phase(full_plane(job.box), shifts_pixels(table), job.box).reshape(
+        -1, job.box, job.box
+    )
     # centre first, window after: the window then keeps the particle, not the middle of the box
-    centred = ifft2c(fft2c(pixels) * phase.to(torch.complex64)).real
+    centred = ifft2c(fft2c(torch.from_numpy(pixels)) * phase.to(torch.complex64)).real
     window = cosine_window(job.box, job.window_inner, job.window_outer)
     coefficients = plane.gather(fft2c(centred * window))
     has_ctf = ~table["defocus_u_angstrom"].isna().to_numpy()
@@ -270,25 +270,12 @@ def _transform(table: pd.DataFrame, job: _Job) -> Tensor:
     return coefficients * torch.from_numpy(np.where(flip, -1.0, 1.0)).float()[:, None]
 
 
-def _read(table: pd.DataFrame, box: int) -> NDArray[np.float32]:
-    """Images of `table` as `(n, box, box)`, each stack opened once."""
-    out = np.empty((len(table), box, box), dtype=np.float32)
-    slots = table["slot"].to_numpy()
-    stacks = table["stack"].to_numpy(object)
-    for stack in pd.unique(stacks):
-        rows = np.flatnonzero(stacks == stack)
-        with open_stack(stack) as reader:
-            if reader.shape[1:] != (box, box) or reader.shape[0] <= slots[rows].max():
-                raise InputError(
-                    f"{stack} holds {reader.shape[0]} images of "
-                    f"{reader.shape[2]} x {reader.shape[1]} pixels, but image "
-                    f"{slots[rows].max() + 1} of {box} x {box} is needed: import again"
-                )
-            out[rows] = reader.read(slots[rows])
-    if not np.isfinite(out).all():
-        bad = np.flatnonzero(~np.isfinite(out).all((1, 2)))[0]
+def _check_finite(pixels: NDArray[np.float32], table: pd.DataFrame) -> None:
+    """Refuse images with values that are not finite."""
+    finite = np.isfinite(pixels).all((1, 2))
+    if not finite.all():
+        image = table.iloc[int(np.flatnonzero(~finite)[0])]
         raise InputError(
-            f"{stacks[bad]}: image {slots[bad] + 1} holds values that are not finite: "
+            f"{image['stack']}: image {image['slot'] + 1} holds values that are not finite: "
             "extract it again"
         )
-    return out

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tomopipe.dataset.batch import Batch
-from tomopipe.dataset.optics import CTF_COLUMNS, column, ctf_parameters
+from tomopipe.dataset.images import CTF_COLUMNS, column, ctf_parameters
 from tomopipe.errors import StateError
 from tomopipe.io.atomic import read_json, read_parquet
 from tomopipe.physics.ctf import ctf

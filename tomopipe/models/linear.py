@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tomopipe.io.atomic import write_json
 from tomopipe.models.files import STEP_FORMAT, load_tensors, read_config, save_tensors
-from tomopipe.physics.fourier import crop_or_pad, fft3c, ifft3c
+from tomopipe.physics.fourier import resample
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,7 @@ class LinearModel:
         volumes = self.mean + flat.reshape(-1, *self.mean.shape)
         if box is None or box == self.box:
             return volumes
-        scale = (box / self.box) ** 3
-        return torch.stack([ifft3c(crop_or_pad(fft3c(v), box)).real * scale for v in volumes])
+        return torch.stack([resample(volume, box) for volume in volumes])
 
     def save(self, directory: Path, config: dict[str, Any]) -> None:
         """Write `model.safetensors` and `config.json`."""

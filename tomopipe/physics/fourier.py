@@ -91,6 +91,12 @@ def half_plane(box: int) -> HalfPlane:
     return HalfPlane(box, points, squared[order].float().sqrt())
 
 
+def full_plane(box: int) -> Tensor:
+    """Lattice points (kx, ky) of a whole centred transform, `(box * box, 2)`, row by row."""
+    k = torch.arange(box) - box // 2
+    return torch.stack(torch.meshgrid(k, k, indexing="xy"), -1).reshape(-1, 2)
+
+
 def shift_phase(points: Tensor, shift_pixels: Tensor, box: int) -> Tensor:
     """Phase that moves an image by `shift_pixels`.
 
@@ -132,3 +138,21 @@ def crop_or_pad(transform: Tensor, box: int) -> Tensor:
     s = slice(lo, lo + n)
     out[..., s, s, s] = transform
     return out
+
+
+def resample(volume: Tensor, box: int) -> Tensor:
+    """Volume `(n, n, n)` on a grid of `box` voxels a side, cropped or padded in Fourier space.
+
+    It keeps its size in Å and its density.
+    """
+    n = volume.shape[-1]
+    return ifft3c(crop_or_pad(fft3c(volume), box)).real * (box / n) ** 3
+
+
+def gridding_envelope(box: int, size: int, order: int) -> Tensor:
+    """What gridding on a Fourier grid of `size` does to a `(box, box, box)` map: sinc^order.
+
+    Order 1 is nearest-voxel gridding, order 2 trilinear.
+    """
+    line = torch.sinc((torch.arange(box, dtype=torch.float64) - box // 2) / size) ** order
+    return (line[:, None, None] * line[None, :, None] * line[None, None, :]).float()

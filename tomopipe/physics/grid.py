@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tomopipe.physics.fourier import crop_or_pad, fft3c, frequencies, ifft3c
+from tomopipe.physics.fourier import crop_or_pad, fft3c, frequencies, gridding_envelope, ifft3c
 
 
 class FourierGrid:
@@ -31,8 +31,7 @@ class FourierGrid:
         k = torch.arange(m, device=device) - m // 2
         z, y, x = torch.meshgrid(k, k, k, indexing="ij")
         radius = frequencies(m, 3, device)
-        half = (x > 0) | ((x == 0) & ((y > 0) | ((y == 0) & (z >= 0))))
-        keep = half & (radius < m / 2 - 0.5)
+        keep = _kept_half(x, y, z) & (radius < m / 2 - 0.5)
         self.n = int(keep.sum())
         self._place = torch.nonzero(keep.reshape(-1))[:, 0]
         self._lookup = torch.full((m**3,), -1, dtype=torch.int64, device=device)
@@ -41,9 +40,7 @@ class FourierGrid:
         mirrored = torch.stack([-z[keep], -y[keep], -x[keep]]) + c
         self._mate = (mirrored[0] * m + mirrored[1]) * m + mirrored[2]
         self.shell = (radius[keep] / padding).round().long()
-        # nearest-voxel gridding averages the transform over a cell: a sinc envelope in real space
-        line = torch.sinc((torch.arange(box, device=device) - box // 2) / m)
-        self._envelope = line[:, None, None] * line[None, :, None] * line[None, None, :]
+        self._envelope = gridding_envelope(box, m, 1).to(device)
 
     def nearest(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Voxel of each of `(C, 3)` points (x, y, z) in cycles/pixel.
@@ -56,7 +53,7 @@ class FourierGrid:
             `(C,)` bool: the voxel is the point's Friedel mate, its value must be conjugated.
         """
         x, y, z = (points * self.size).round().long().unbind(-1)
-        half = (x > 0) | ((x == 0) & ((y > 0) | ((y == 0) & (z >= 0))))
+        half = _kept_half(x, y, z)
         sign = torch.where(half, 1, -1)
         c, m = self.size // 2, self.size
         place = ((z * sign + c) * m + (y * sign + c)) * m + x * sign + c
@@ -94,3 +91,8 @@ class FourierGrid:
         total = values.new_zeros(length).index_add_(0, shell, values)
         count = torch.bincount(shell, minlength=length).clamp(min=1)
         return total / count
+
+
+def _kept_half(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+    """Which voxel of each Friedel pair the grid keeps."""
+    return (x > 0) | ((x == 0) & ((y > 0) | ((y == 0) & (z >= 0))))

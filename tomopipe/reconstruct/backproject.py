@@ -13,7 +13,7 @@ from torch import Tensor
 from tomopipe.dataset.batch import Batch
 from tomopipe.dataset.store import Store
 from tomopipe.io.progress import Progress
-from tomopipe.physics.fourier import frequencies, ifft3c
+from tomopipe.physics.fourier import frequencies, gridding_envelope, ifft3c
 from tomopipe.physics.fsc import fsc, shell_sum
 from tomopipe.physics.mask import sphere_mask
 
@@ -63,7 +63,7 @@ class Sums:
         lo = m // 2 - self.box // 2
         s = slice(lo, lo + self.box)
         # trilinear spreading multiplied the map by sinc^2, which is divided out
-        return volume[s, s, s] / _sinc_squared(self.box, m).to(volume)
+        return volume[s, s, s] / gridding_envelope(self.box, m, 2).to(volume)
 
 
 @dataclass(frozen=True)
@@ -193,10 +193,3 @@ def _wiener_term(sums: Sums, curve: Tensor, box: int) -> Tensor:
     mean = weights[_PADDING - 1 :: _PADDING][: len(ratio)]
     term = mean * ratio
     return torch.cat([term[:1], term, term[-1:]])
-
-
-def _sinc_squared(box: int, m: int) -> Tensor:
-    """Real-space envelope of trilinear spreading on a grid of `m`, cropped to `box`."""
-    x = (torch.arange(box, dtype=torch.float64) - box // 2) / m
-    s = torch.sinc(x) ** 2
-    return (s[:, None, None] * s[None, :, None] * s[None, None, :]).float()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -54,12 +55,13 @@ def consensus(
             device=device,
             progress=progress,
         )
-    _warn_if_inverted(skewness(result.map, result.mask), store_path)
+    summary = _summary(result, store, settings)
+    _warn_if_inverted(summary["skewness"], store_path)
     with atomic_directory(out) as folder:
         for name in ("map", "half1", "half2", "mask"):
             write_volume(folder / f"{name}.mrc", getattr(result, name).numpy(), store.pixel_size)
         write_text(folder / "fsc.csv", fsc_csv(result.fsc, result.fsc_masked, store.pixel_size))
-        write_json(folder / "consensus.json", _summary(result, store, settings))
+        write_json(folder / "consensus.json", summary)
 
 
 def skewness(volume: Tensor, mask: Tensor) -> float:
@@ -96,7 +98,7 @@ def fsc_csv(curve: Tensor, masked: Tensor, pixel_size: float) -> str:
     return table.to_csv(index=False)
 
 
-def _summary(result: HalfMaps, store: Store, settings: ConsensusSettings) -> dict[str, object]:
+def _summary(result: HalfMaps, store: Store, settings: ConsensusSettings) -> dict[str, Any]:
     return {
         "step_format": STEP_FORMAT,
         "version": __version__,

@@ -21,7 +21,7 @@ from tomopipe.io.mrc import write_stack, write_volume
 from tomopipe.io.progress import Progress
 from tomopipe.physics.ctf import ctf
 from tomopipe.physics.dose import dose_weight
-from tomopipe.physics.fourier import ifft2c, shift_phase
+from tomopipe.physics.fourier import full_plane, ifft2c, shift_phase
 from tomopipe.physics.pose import euler_angles
 from tomopipe.simulate.phantom import Blobs, complex_in_state, junk
 
@@ -161,10 +161,9 @@ def _images(
 ) -> NDArray[np.float32]:
     """`(t, box, box)` noisy images with bright protein."""
     box, pixel = settings.box, settings.pixel_size_angstrom
-    k = torch.arange(box) - box // 2
-    lattice = torch.stack(torch.meshgrid(k, k, indexing="xy"), -1).reshape(-1, 2)
+    lattice = full_plane(box)
     s = lattice.double() / (box * pixel)
-    signal = blobs.projections(torch.from_numpy(series.view), k.double() / (box * pixel))
+    signal = blobs.projections(torch.from_numpy(series.view), s[:box, 0])  # kx of the first row
     signal = signal.flatten(1) * _transfer(s, series, settings)
     # the origin is the shift that centres: the content lies at minus the origin
     signal = signal * shift_phase(lattice, torch.from_numpy(-series.shift), box)

@@ -31,18 +31,13 @@ class Latents:
     error: Tensor
 
 
-def mean_volume(statistics: Statistics, mask: Tensor | None = None) -> Tensor:
-    """Mean volume on the grid's voxels `(n,)`: signal over power, lightly damped."""
-    grid = statistics.grid
-    signal = torch.zeros(grid.n, 2, device=statistics.device)
-    power = torch.zeros(grid.n, device=statistics.device)
-    for chunk in statistics:
-        ones = torch.ones(len(chunk.particles), 1, device=statistics.device)
-        signal += torch.cat([chunk.real_t @ ones, chunk.imaginary_t @ ones], 1)
-        power += (chunk.power_t @ ones)[:, 0]
-    value = torch.view_as_complex(signal) / (power + 0.01 * power.mean())
-    if mask is None:
-        return value
+def mean_volume(sums: Tensor, grid: FourierGrid, mask: Tensor) -> Tensor:
+    """Mean volume on the grid's voxels `(n,)` inside `mask`: signal over power, lightly damped.
+
+    `sums` `(n, 3)` are power and signal of all particles together.
+    """
+    power, signal = sums[:, 0], torch.view_as_complex(sums[:, 1:].contiguous())
+    value = signal / (power + 0.01 * power.mean())
     return grid.to_fourier(grid.to_real(value[:, None]) * mask)[:, 0]
 
 

@@ -39,7 +39,7 @@ from tomopipe.training.em import (
     ridge,
     standardise,
 )
-from tomopipe.training.statistics import Statistics, noise_per_shell
+from tomopipe.training.statistics import Statistics, gridded_sums, noise_per_shell
 
 _EDGE_PIXELS = 3.0
 
@@ -108,13 +108,8 @@ def prepare_statistics(
 ) -> tuple[Statistics, Tensor]:
     """Statistics whitened by the noise of each shell, and the support of all volumes."""
     flat = noise_per_shell(store, grid, None, device=device)
-    first = Statistics(store, grid, flat, memory_gb=settings.memory_gb, device=device)
-    mean = mean_volume(first)
-    radius = 0.8 * store.box / 2
-    mean = grid.to_fourier(
-        grid.to_real(mean[:, None]) * sphere_mask(store.box, radius, _EDGE_PIXELS).to(device)
-    )[:, 0]
-    del first
+    sphere = sphere_mask(store.box, 0.8 * store.box / 2, _EDGE_PIXELS).to(device)
+    mean = mean_volume(gridded_sums(store, grid, flat, device=device), grid, sphere)
     noise = noise_per_shell(store, grid, mean, device=device)
     statistics = Statistics(store, grid, noise, memory_gb=settings.memory_gb, device=device)
     mask = support(grid.to_real(mean[:, None])[0].cpu(), store.pixel_size, settings)
@@ -153,7 +148,8 @@ def _rounds(
     latents = Latents(
         torch.randn(n, k, generator=generator).to(mask), mask.new_zeros(n, k, k), mask.new_zeros(n)
     )
-    precision = ridge(statistics.grid, mean_volume(statistics, mask), settings.prior, k)
+    mean = mean_volume(statistics.sums(), statistics.grid, mask)
+    precision = ridge(statistics.grid, mean, settings.prior, k)
     metrics: list[dict[str, float]] = []
     start = time.monotonic()
     model = torch.empty(0)

@@ -105,10 +105,7 @@ def train_heterogeneous(
     run_state = _state(out, state, settings, store, (linear, consensus))
     validation = _validation_particles(store, settings)
     end_of_epoch = partial(_after_epoch, model, place, run_state, validation)
-
-    def stop(metrics: list[dict[str, Any]]) -> bool:
-        return should_stop(metrics, settings.stop)
-
+    stop = partial(should_stop, rule=settings.stop)
     with run_state.held(group):
         if not run_state.record.is_file():
             fit_subspace(model, store, split, target)

@@ -85,8 +85,10 @@ class HeterogeneousObjective:
         """Terms for a step."""
         generator = torch_rng(*place)
         encode, predict = self.draw(particles, numpy_rng(*place))
-        source = self.store.batch(particles, tilts=encode, first=self.model.encoder.n_points)
-        target = self.store.batch(particles, tilts=predict)
+        first = self.model.encoder.n_points
+        source = self.store.batch(particles, tilts=encode, first=first)
+        same = predict is encode and first >= self.store.n_lattice
+        target = source if same else self.store.batch(particles, tilts=predict)
         target = thin(target, self.model.settings, generator).to(self.device)
         mean, log_variance = self.model.encode(source.to(self.device))
         z = sample_latent(mean, log_variance, generator)

@@ -76,6 +76,15 @@ class Statistics:
         """Chunks in the store's order."""
         return iter(self._kept) if self._kept is not None else self._build()
 
+    def sums(self) -> Tensor:
+        """`gridded_sums` of these statistics, `(n, 3)`."""
+        total = torch.zeros(self.grid.n, 3, device=self.device)
+        for chunk in self:
+            ones = torch.ones(len(chunk.particles), 1, device=self.device)
+            parts = (chunk.power_t, chunk.real_t, chunk.imaginary_t)
+            total += torch.cat([part @ ones for part in parts], 1)
+        return total
+
     def _build(self) -> Iterator[Chunk]:
         for part in self._parts:
             yield make_chunk(
@@ -83,10 +92,21 @@ class Statistics:
             )
 
 
-def make_chunk(
-    batch: Batch, particles: NDArray[np.integer], grid: FourierGrid, noise: Tensor
-) -> Chunk:
-    """Statistics of the particles of a batch; `noise` `(box / 2 + 1,)` is tau^2 per shell."""
+@dataclass(frozen=True)
+class _Whitened:
+    """Coefficients that fall on the grid, `(C,)` each: voxel, particle, and their three sums.
+
+    `values` `(C, 3)` is b and a y (real, imaginary), `energy` |y|^2, all over the noise variance.
+    """
+
+    voxel: Tensor
+    particle: Tensor
+    values: Tensor
+    energy: Tensor
+
+
+def _whitened(batch: Batch, grid: FourierGrid, noise: Tensor) -> _Whitened:
+    """What a batch adds to the statistics; `noise` `(box / 2 + 1,)` is tau^2 per shell."""
     batch = batch.where(batch.kept)
     a, b = batch.back_projection()
     voxel, mirrored = grid.nearest(batch.points())
@@ -94,22 +114,39 @@ def make_chunk(
     y = batch.data
     y = torch.stack([y[:, 0], torch.where(mirrored, -y[:, 1], y[:, 1])], 1)
     precision = 1 / noise.to(y)[_image_shell(batch)]
-    owner = batch.coefficient_particle()
-    n_particles = batch.n_particles
     values = torch.stack([b, a * y[:, 0], a * y[:, 1]], 1) * precision[:, None]
-    weight = _noise_precision(batch) * precision
-    white = ((y**2).sum(1) * weight)[inside]
-    energy = y.new_zeros(n_particles).index_add_(0, owner[inside], white)
-    key = owner[inside] * grid.n + voxel[inside]
+    energy = (y**2).sum(1) * batch.noise_precision() * precision
+    owner = batch.coefficient_particle()
+    return _Whitened(voxel[inside], owner[inside], values[inside], energy[inside])
+
+
+def gridded_sums(
+    store: Store, grid: FourierGrid, noise: Tensor, *, device: torch.device | str = "cpu"
+) -> Tensor:
+    """Power and signal (real, imaginary) of all particles together on the voxels, `(n, 3)`."""
+    total = torch.zeros(grid.n, 3, device=device)
+    for part in chunks(store, np.arange(store.n_particles)):
+        white = _whitened(store.batch(part, device=device), grid, noise)
+        total.index_add_(0, white.voxel, white.values)
+    return total
+
+
+def make_chunk(
+    batch: Batch, particles: NDArray[np.integer], grid: FourierGrid, noise: Tensor
+) -> Chunk:
+    """Statistics of the particles of a batch; `noise` `(box / 2 + 1,)` is tau^2 per shell."""
+    white, n_particles = _whitened(batch, grid, noise), batch.n_particles
+    energy = white.energy.new_zeros(n_particles).index_add_(0, white.particle, white.energy)
+    key = white.particle * grid.n + white.voxel
     unique, inverse = torch.unique(key, return_inverse=True)
-    summed = values.new_zeros(len(unique), 3).index_add_(0, inverse, values[inside])
+    summed = white.values.new_zeros(len(unique), 3).index_add_(0, inverse, white.values)
     rows, columns = unique // grid.n, unique % grid.n
     forward = [_csr(rows, columns, v, (n_particles, grid.n)) for v in summed.unbind(1)]
     order = torch.argsort(columns, stable=True)
     backward = [
         _csr(columns[order], rows[order], v[order], (grid.n, n_particles)) for v in summed.unbind(1)
     ]
-    count = 2 * torch.bincount(owner[inside], minlength=n_particles).to(y)
+    count = 2 * torch.bincount(white.particle, minlength=n_particles).to(energy)
     power, real, imaginary = forward
     power_t, real_t, imaginary_t = backward
     return Chunk(particles, power, real, imaginary, power_t, real_t, imaginary_t, energy, count)
@@ -140,9 +177,9 @@ def noise_per_shell(
             value = torch.where(mirrored, value.conj(), value)
             residual = residual - batch.ctf * batch.damage * value
         shell = _image_shell(batch)
-        power = residual.abs() ** 2 * _noise_precision(batch)
-        total.index_add_(0, shell, power)
-        count.index_add_(0, shell, (batch.prefilter.abs() > 1e-4).to(power))
+        precision = batch.noise_precision()
+        total.index_add_(0, shell, residual.abs() ** 2 * precision)
+        count.index_add_(0, shell, (precision > 0).to(precision))
     value = total / count.clamp(min=1) / 2
     seen = value[count > 0]
     # shells nobody saw (DC, beyond the dose mask) get a middle level
@@ -154,14 +191,6 @@ def _image_shell(batch: Batch) -> Tensor:
     """Shell 0 … box / 2 of each coefficient in its image's plane."""
     radius: Tensor = torch.linalg.vector_norm(batch.lattice.double(), dim=-1)
     return radius.round().long()[batch.coefficient_lattice]
-
-
-def _noise_precision(batch: Batch) -> Tensor:
-    """Factor that makes |y|^2 a unit-shape noise power: cos(tilt) / prefilter^2, `(C,)`."""
-    cosine = torch.cos(torch.deg2rad(torch.nan_to_num(batch.tilt))).clamp(min=0.05)
-    usable = batch.prefilter.abs() > 1e-4
-    squared = torch.where(usable, batch.prefilter, torch.ones_like(batch.prefilter)) ** 2
-    return torch.where(usable, cosine[batch.coefficient_image] / squared, torch.zeros_like(squared))
 
 
 def _csr(rows: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
