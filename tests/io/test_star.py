@@ -62,6 +62,12 @@ def test_any_words_survive_or_are_refused(rows):
     assert found.to_numpy().tolist() == rows
 
 
+def test_every_spelling_of_a_missing_value_survives():
+    rows = [["nan", "NaN", "<NA>"], ["NA", "null", "None"], ["1", "NaNa", "x<NA>"]]
+    table = pd.DataFrame(rows, columns=["rlnA", "rlnB", "rlnC"]).astype("str")
+    assert round_trip([Block("particles", table)])["particles"].to_numpy().tolist() == rows
+
+
 @given(st.lists(words, min_size=1, max_size=5))
 @settings(max_examples=30, deadline=None)
 def test_single_values_survive(values):

@@ -21,7 +21,9 @@ from tomopipe.errors import InputError
 from tomopipe.io.atomic import atomic_path
 
 _TOKEN = re.compile(r'"([^"]*)"(?=\s|$)|\'([^\']*)\'(?=\s|$)|(\S+)')
-_SPECIAL = re.compile(r"[\"'#]")
+# what starfile does not keep as it stands: quotes, hashes, and its two spellings of a missing value
+# that are not "nan"
+_SPECIAL = re.compile(r"[\"'#]|(?<!\S)(?:NaN|<NA>)(?!\S)")
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _outline(path: Path, lines: list[str]) -> list[_Outline]:
-    """Blocks with their columns, row counts, and the rows that hold quotes or hashes."""
+    """Blocks with their columns, row counts, and the rows that starfile would not keep."""
     blocks: list[_Outline] = []
     comments: list[str] = []
     for number, line in enumerate(lines, 1):
