@@ -14,7 +14,7 @@ help:
 	@echo "make demo   simulated data set: install, run everything, print what was recovered"
 	@echo "make test   install, run the whole test suite"
 	@echo "make lint   install, run ruff, mypy, snakefmt and import-linter"
-	@echo "make bench  accuracy and speed of all models on simulated sets; bench-quick in ten minutes"
+	@echo "make bench  accuracy and speed of all models on simulated sets (hours); bench-quick in ten minutes"
 	@echo "make docs   write schema and config reference anew from the settings models"
 	@echo "make clean  remove .venv and caches; results stay"
 
@@ -37,7 +37,7 @@ docs: .venv/dev
 	$(BIN)/tomopipe config docs --out config/README.md
 
 bench: .venv/dev
-	$(BIN)/python -m benchmarks.heterogeneity --noise 'low noise' 'high noise'
+	$(BIN)/python -m benchmarks.heterogeneity --noise "low noise" "high noise" --box 32 64
 
 bench-quick: .venv/dev
 	$(BIN)/python -m benchmarks.heterogeneity --quick

@@ -3,122 +3,150 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
-import re
-import resource
 import subprocess
-import tempfile
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from benchmarks.heterogeneity.methods import METHODS, QUICK
+from benchmarks.heterogeneity.report import BOUNDS, HERE, write_report
+from benchmarks.heterogeneity.sets import SETS, SNR, source
+from tomopipe.io.atomic import read_json, write_json
 
-from benchmarks.heterogeneity.bounds import bounds
-from benchmarks.heterogeneity.methods import ALL, QUICK, timed
-from benchmarks.heterogeneity.scores import scores
-from benchmarks.heterogeneity.sets import SETS, SNR, make
-from tomopipe.io.atomic import write_json, write_text
-
-HERE = Path(__file__).parents[1]
-DOCS = HERE.parent / "docs" / "benchmarks.md"
-COLUMNS = (
-    "ari",
-    "kmeans_ari",
-    "gmm_ari",
-    "linear_accuracy",
-    "neighbours",
-    "rare_precision",
-    "rare_recall",
-    "spearman",
-    "fsc_area",
-    "seconds",
-)
+RESULTS = HERE / "results.json"
+Cell = dict[str, Any]
+_KEYS = ("source", "set", "noise", "box", "seed", "method")
 
 
 def main() -> None:
-    """Measure, keep every figure in results.json, and put the means into the docs."""
+    """Measure what is not yet in results.json, then write the docs from all that is."""
+    options = arguments()
+    record = read_json(RESULTS) if RESULTS.is_file() else {}
+    rows = [row for row in record.get("rows", []) if set(_KEYS) <= set(row)]
+    wanted = list(cells(options))
+    if options.again:
+        old = {key(c | {"method": m}) for c in wanted for m in stands_for(c["method"])}
+        rows = [row for row in rows if key(row) not in old]
+    done = {key(row) for row in rows}
+    missing = [c for c in wanted if key(c) not in done]
+    for cell, found in results(missing, options.work):
+        methods = found if cell["method"] == "bounds" else {cell["method"]: found}
+        stamp = {"commit": commit(), "date": f"{datetime.now(UTC):%Y-%m-%d}"}
+        rows += [cell | stamp | {"method": m} | figures for m, figures in methods.items()]
+        if cell["method"] == "bounds":
+            rows.append(cell | stamp)  # that the bounds of this set are known
+        write_json(RESULTS, {"machine": machine(), "rows": rows})
+    # the machine that measured last, which need not be this one
+    write_report(machine() if missing else record["machine"], rows)
+
+
+def arguments() -> argparse.Namespace:
+    """Choose sets, methods, seeds, boxes and noise."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="linear model and bounds only")
-    parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
-    parser.add_argument("--noise", nargs="+", default=["high noise"], choices=list(SNR))
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--box", type=int, default=32)
-    parser.add_argument("--work", type=Path, help="keep simulated sets here")
+    parser.add_argument("--quick", action="store_true", help=f"only {', '.join(QUICK)} and bounds")
+    parser.add_argument("--sets", nargs="+", default=list(SETS), choices=SETS)
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--box", nargs="+", type=int, default=[32], choices=[32, 64])
+    parser.add_argument("--noise", nargs="+", default=["high noise"], choices=list(SNR[source()]))
+    parser.add_argument("--again", action="store_true", help="measure anew what is known already")
+    parser.add_argument(
+        "--work",
+        type=Path,
+        default=HERE.parent / "results" / "heterogeneity_benchmark",
+        help="folder for sets and fits",
+    )
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as temporary:
-        rows = measure(options, options.work or Path(temporary))
-    record = {"machine": machine(), "box": options.box, "rows": rows}
-    write_json(HERE / "results.json", record)
-    write_docs(f"{machine()}\n\n{table(rows)}")
+    if options.quick:
+        options.methods = list(QUICK)
+    return options
 
 
-def measure(options: argparse.Namespace, work: Path) -> list[dict[str, Any]]:
-    """A row per set, noise level, seed and method (bounds are methods of their own)."""
-    rows: list[dict[str, Any]] = []
-    for noise in options.noise:
-        for name in options.sets:
-            for seed in range(options.seeds):
-                made = make(name, noise, seed, options.box, work)
-                keys = {"set": name, "noise": noise, "seed": seed}
-                if name != "motion":
-                    for bound, figures in bounds(made).items():
-                        rows.append(keys | {"method": bound} | figures)
-                for method, run in (QUICK if options.quick else ALL).items():
-                    out = made.folder / "fits" / method.replace(" ", "_") / "model"
-                    seconds = timed(run, made, out)
-                    rows.append(keys | {"method": method, "seconds": seconds} | scores(made, out))
-                    print(rows[-1], flush=True)
-    return rows
+def cells(options: argparse.Namespace) -> Iterator[Cell]:
+    """Everything that is asked for: bounds of all sets first."""
+    for method in ("bounds", *options.methods):
+        for box, noise, name, seed in product(
+            options.box, options.noise, options.sets, options.seeds
+        ):
+            values = (source(), name, noise, box, seed, method)
+            yield dict(zip(_KEYS, values, strict=True))
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """Means over seeds as a Markdown table, the spread behind the ARI."""
-    lines = [
-        "| set | noise | method | seeds | " + " | ".join(COLUMNS) + " |",
-        "|---|---|---|--:|" + "--:|" * len(COLUMNS),
-    ]
-    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
-    for row in rows:
-        groups.setdefault((row["set"], row["noise"], row["method"]), []).append(row)
-    for (name, noise, method), members in groups.items():
-        cells = [cell([m[c] for m in members if c in m], c) for c in COLUMNS]
-        lines.append(
-            f"| {name} | {noise} | {method} | {len(members)} | " + " | ".join(cells) + " |"
-        )
-    return "\n".join(lines)
+def stands_for(method: str) -> tuple[str, ...]:
+    """Methods of the rows that a cell gives."""
+    return (method, *BOUNDS) if method == "bounds" else (method,)
 
 
-def cell(values: list[float], column: str) -> str:
-    """Mean of the values; with lowest and highest for the ARI."""
-    if not values:
-        return ""
-    if column == "seconds":
-        return f"{np.mean(values):.0f}"
-    text = f"{np.mean(values):.2f}"
-    return f"{text} ({min(values):.2f}–{max(values):.2f})" if column == "ari" else text
+def key(row: Cell) -> tuple[Any, ...]:
+    """What tells one cell from another."""
+    return tuple(row[k] for k in _KEYS)
+
+
+def results(missing: list[Cell], work: Path) -> Iterator[tuple[Cell, dict[str, Any]]]:
+    """Figures of each cell: bounds and scores side by side, timed methods one after another."""
+    cores = len(os.sched_getaffinity(0))
+    bounds = [c for c in missing if c["method"] == "bounds"]
+    # the first of them alone: it writes the maps that the others read
+    yield from side_by_side("bounds", bounds[:1], work, 1)
+    yield from side_by_side("bounds", bounds[1:], work, cores)
+    for method in dict.fromkeys(c["method"] for c in missing if c["method"] != "bounds"):
+        timed = [c for c in missing if c["method"] == method]
+        for cell in timed:
+            print(f"{' '.join(map(str, key(cell)))} ...", flush=True)
+            work_on("run", [cell], work, cores)
+        yield from side_by_side("score", timed, work, cores)
+
+
+def side_by_side(
+    task: str, cells: list[Cell], work: Path, workers: int
+) -> Iterator[tuple[Cell, dict[str, Any]]]:
+    """Share cells out over `workers` processes of one thread each."""
+    shares = [cells[i::workers] for i in range(workers) if cells[i::workers]]
+    with ThreadPoolExecutor(workers) as pool:
+        done = pool.map(lambda share: work_on(task, share, work, 1), shares)
+        for share, found in zip(shares, done, strict=True):
+            for cell, figures in zip(share, found, strict=True):
+                print(f"{' '.join(map(str, key(cell)))}: {short(figures)}", flush=True)
+                yield cell, figures
+
+
+def work_on(task: str, cells: list[Cell], work: Path, threads: int) -> list[dict[str, Any]]:
+    """Work on cells in a process of its own, so that its memory is its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.heterogeneity.job", task, work, json.dumps(cells)],
+        cwd=HERE.parent,
+        env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        names = ", ".join(" ".join(map(str, key(c))) for c in cells)
+        raise SystemExit(f"{task} of {names} failed:\n{done.stderr[-4000:]}")
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
+def short(found: dict[str, Any]) -> str:
+    """Format figures for the eye."""
+    return ", ".join(f"{k} {v:.3g}" for k, v in found.items() if isinstance(v, float)) or str(found)
+
+
+def commit() -> str:
+    """Commit that the working tree is at, `+` for changes on top of it."""
+    git = ["git", "describe", "--always", "--dirty=+", "--exclude=*"]
+    return subprocess.run(git, cwd=HERE, capture_output=True, text=True).stdout.strip()
 
 
 def machine() -> str:
-    """What it ran on, when, and at which commit."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True
-    ).stdout.strip()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    """What it ran on, and when."""
     cores = len(os.sched_getaffinity(0))
-    return (
-        f"{cores} cores, {platform.machine()}, {datetime.now(UTC):%Y-%m-%d}, commit {commit}, "
-        f"peak memory {peak:.1f} GB"
-    )
-
-
-def write_docs(text: str) -> None:
-    """Replace what stands between the markers in docs/benchmarks.md."""
-    begin, end = "<!-- begin heterogeneity -->", "<!-- end heterogeneity -->"
-    docs = DOCS.read_text(encoding="utf-8")
-    pattern = re.compile(f"{re.escape(begin)}.*{re.escape(end)}", re.DOTALL)
-    write_text(DOCS, pattern.sub(lambda _: f"{begin}\n{text}\n{end}", docs))
+    return f"{cores} cores, {platform.machine()}, {datetime.now(UTC):%Y-%m-%d}, commit {commit()}"
 
 
 if __name__ == "__main__":

@@ -1,12 +1,16 @@
-"""The models side by side: each takes a set and leaves a folder with latents and a model."""
+"""The models side by side.
+
+Each takes a set and leaves a folder with latents, and where it has them its model, its own clusters
+(`clusters.parquet`: uid, cluster) and snapshots of its epochs.
+"""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.heterogeneity.sets import Made
+from tomopipe.analysis.fit import fit
 from tomopipe.config.linear import LinearSettings
 from tomopipe.config.training import HeterogeneousSettings
 from tomopipe.reconstruct.consensus import consensus
@@ -47,17 +51,16 @@ def reference(made: Made, out: Path) -> None:
     train_heterogeneous(made.store, out, settings, state=out.with_suffix(".state"))
 
 
-QUICK: dict[str, Method] = {"linear": linear}
-ALL: dict[str, Method] = {
-    **QUICK,
+def default(made: Made, out: Path) -> None:
+    """What `tomopipe fit` does with a user's particles; it finds the number of clusters itself."""
+    fit(made.store, out)
+
+
+METHODS: dict[str, Method] = {
+    "default": default,
+    "linear": linear,
     "split from linear": split_from_linear,
     "split alone": split_alone,
     "reference": reference,
 }
-
-
-def timed(method: Method, made: Made, out: Path) -> float:
-    """Run a method; wall seconds from the prepared store to latents of all particles."""
-    start = time.monotonic()
-    method(made, out)
-    return time.monotonic() - start
+QUICK = ("default", "linear")  # what `make bench-quick` runs

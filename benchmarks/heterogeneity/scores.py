@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import adjusted_rand_score
@@ -15,13 +19,16 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.heterogeneity.sets import Made
+from benchmarks.heterogeneity.motion import coordinate, motion
+from benchmarks.heterogeneity.sets import Made, is_junk
 from tomopipe.analysis.analyze import explore
-from tomopipe.analysis.latent import read_latents
+from tomopipe.analysis.epochs import snapshot_epochs
+from tomopipe.analysis.latent import Latents, read_latents
 from tomopipe.config.analysis import AnalysisSettings
 from tomopipe.models import load_model
 from tomopipe.physics.fsc import fsc
 from tomopipe.simulate.particles import true_volume
+from tomopipe.training.snapshots import read_snapshot
 
 _SAMPLED, _NEIGHBOURS = 100, 10
 
@@ -31,28 +38,78 @@ def scores(made: Made, folder: Path) -> dict[str, float]:
     latents = read_latents(folder / "latents.parquet")
     truth = made.truth.loc[list(latents.uids)]
     state = truth["state"].to_numpy(str)
-    k = len(set(state))
-    out: dict[str, float] = {"fsc_area": fsc_area(made, folder, truth, latents.z)}
-    if k > 1:
-        found = explore(latents, AnalysisSettings(clusters=k, seed=made.seed))
-        order = list(latents.uids)
-        labels = pd.Series(found.chosen.labels, index=found.latents.uids).loc[order].to_numpy()
-        for method in ("kmeans", "gmm"):
-            other = pd.Series(found.clusterings[method].labels, index=found.latents.uids)
-            out[f"{method}_ari"] = float(adjusted_rand_score(state, other.loc[order]))
+    out: dict[str, float] = {}
+    if (folder / "config.json").is_file():
+        out["fsc_area"] = fsc_area(made, folder, truth, latents.z)
+    if len(set(state)) > 1:
+        labels, by_method = clusters(made, folder, latents)
+        junk = is_junk(truth).to_numpy()
+        labels = junk_as_one(labels, junk)
+        by_method = {m: junk_as_one(x, junk) for m, x in by_method.items()}
+        out |= {f"{m}_ari": float(adjusted_rand_score(state, x)) for m, x in by_method.items()}
         out |= {
             "ari": float(adjusted_rand_score(state, labels)),
             "linear_accuracy": linear_accuracy(latents.z, state),
             "neighbours": neighbourhood(latents.z, state),
         }
         rarest = min(set(state), key=lambda s: (state == s).sum())
-        out |= precision_recall(labels, state == rarest)
-    coordinate = truth["coordinate"].to_numpy(float)
-    if np.isfinite(coordinate).mean() > 0.9:
-        found = explore(latents, AnalysisSettings(clusters=2, umap=True, seed=made.seed))
-        one = found.coordinates.set_index("uid")["coordinate"].loc[list(latents.uids)]
-        out["spearman"] = float(abs(spearmanr(one, coordinate).statistic))
+        out |= precision_recall("rare", labels, state == rarest)
+        if junk.any():
+            out |= precision_recall("junk", labels, junk, several=True)
+    elif np.isfinite(truth["coordinate"].to_numpy(float)).all():
+        out |= motion(made, folder, latents)
     return out
+
+
+def junk_as_one(labels: NDArray[np.int64], junk: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Clusters that are mostly junk become one, as they do when a person drops them."""
+    share = pd.Series(junk).groupby(labels).mean()
+    return np.where(share.loc[labels].to_numpy() > 0.5, -1, labels)
+
+
+def clusters(
+    made: Made, folder: Path, latents: Latents
+) -> tuple[NDArray[np.int64], dict[str, NDArray[np.int64]]]:
+    """Labels in the order of `latents`: the model's own or else the default's, k-means', GMM's."""
+    k = made.truth["state"].nunique()
+    found = explore(latents, AnalysisSettings(clusters=k, umap=False, seed=made.seed))
+    order = list(latents.uids)
+
+    def ordered(labels: NDArray[Any]) -> NDArray[np.int64]:
+        return pd.Series(labels, index=found.latents.uids).loc[order].to_numpy()
+
+    others = {m: ordered(found.clusterings[m].labels) for m in ("kmeans", "gmm")}
+    own = folder / "clusters.parquet"
+    if own.is_file():
+        return pd.read_parquet(own).set_index("uid")["cluster"].loc[order].to_numpy(), others
+    return ordered(found.chosen.labels), others
+
+
+def epochs(made: Made, folder: Path, total: float) -> list[dict[str, float]]:
+    """Seconds since the start and ARI (or |Spearman|) after each epoch of a network.
+
+    What of the `total` seconds its epochs do not explain counts as spent before the first of them.
+    """
+    snapshots = folder / "snapshots"
+    if not snapshots.is_dir():
+        return []
+    latents = read_latents(folder / "latents.parquet")
+    state = made.truth["state"].loc[list(latents.uids)].to_numpy(str)
+    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    spent = np.cumsum([json.loads(line)["seconds"] for line in lines])
+    seconds = total - spent[-1] + spent
+    rows = []
+    for epoch in snapshot_epochs(snapshots):
+        then = replace(latents, z=read_snapshot(snapshots, epoch), covariance=None)
+        row = {"epoch": epoch, "seconds": float(seconds[epoch - 1])}
+        if len(set(state)) > 1:
+            labels = clusters(made, snapshots, then)[0]
+            row["ari"] = float(adjusted_rand_score(state, labels))
+        else:
+            truth = made.truth["coordinate"].loc[list(latents.uids)].to_numpy(float)
+            row["spearman"] = float(abs(spearmanr(coordinate(made, then), truth).statistic))
+        rows.append(row)
+    return rows
 
 
 def linear_accuracy(z: np.ndarray, state: np.ndarray) -> float:
@@ -67,16 +124,25 @@ def neighbourhood(z: np.ndarray, state: np.ndarray) -> float:
     return float((state[near] == state[:, None]).mean())
 
 
-def precision_recall(labels: np.ndarray, wanted: np.ndarray) -> dict[str, float]:
-    """Of the cluster that matches the rarest state best (by F1)."""
-    best = {"rare_precision": 0.0, "rare_recall": 0.0}
+def precision_recall(
+    name: str, labels: np.ndarray, wanted: np.ndarray, several: bool = False
+) -> dict[str, float]:
+    """Of the cluster that holds `wanted` best by F1, or of the best union of `several` clusters.
+
+    A union is made of the clusters with the largest shares of `wanted`.
+    """
+    shares = {label: wanted[labels == label].mean() for label in set(labels)}
+    order = sorted(shares, key=lambda label: -shares[label])
+    groups = [order[: i + 1] if several else [order[i]] for i in range(len(order))]
+    best = {f"{name}_precision": 0.0, f"{name}_recall": 0.0}
     top = 0.0
-    for label in set(labels):
-        hits = float((wanted & (labels == label)).sum())
-        precision, recall = hits / (labels == label).sum(), hits / wanted.sum()
+    for group in groups:
+        said = np.isin(labels, group)
+        hits = float((wanted & said).sum())
+        precision, recall = hits / said.sum(), hits / wanted.sum()
         f1 = 2 * precision * recall / max(precision + recall, 1e-12)
         if f1 > top:
-            top, best = f1, {"rare_precision": precision, "rare_recall": recall}
+            top, best = f1, {f"{name}_precision": precision, f"{name}_recall": recall}
     return best
 
 
@@ -89,6 +155,6 @@ def fsc_area(made: Made, folder: Path, truth: pd.DataFrame, z: np.ndarray) -> fl
     for row in rows:
         particle = truth.iloc[row]
         own = true_volume(made.settings, particle["state"], particle["coordinate"])
-        volume = model.volumes(torch.from_numpy(z[row : row + 1]).float())[0].cpu()
+        volume = model.volumes(torch.tensor(z[row : row + 1]).float())[0].cpu()
         areas.append(float(fsc(volume, own).mean()))
     return float(np.mean(areas))

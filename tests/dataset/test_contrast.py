@@ -3,12 +3,14 @@ import pandas as pd
 import pytest
 import torch
 
+from tomopipe.config.simulate import SimulateSettings
 from tomopipe.dataset.contrast import measure_contrast
 from tomopipe.dataset.importer import import_star
 from tomopipe.io.atomic import read_json
 from tomopipe.io.mrc import write_stack
 from tomopipe.physics.fourier import ifft2c
 from tomopipe.physics.pose import view_matrix
+from tomopipe.simulate.particles import simulate_particles
 from tomopipe.simulate.phantom import complex_in_state
 
 
@@ -54,3 +56,12 @@ def test_dark_test_data_is_found_dark_and_real_data_bright(shared_data, tmp_path
     for sign, star in stars.items():
         import_star(star, tmp_path / sign)
         assert read_json(tmp_path / sign / "import.json")["contrast"] == sign
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_fringes_of_defocus_are_not_taken_for_dark_protein(tmp_path, seed):
+    """Bright particles that fill the box, at little noise: a ring may be darker than the rim."""
+    settings = SimulateSettings(particles=24, box=24, snr=3.0, junk_fraction=0, seed=seed)
+    simulate_particles(settings.model_copy(update={"pixel_size_angstrom": 11.0}), tmp_path / "raw")
+    import_star(tmp_path / "raw" / "particles.star", tmp_path / "set")
+    assert read_json(tmp_path / "set" / "import.json")["contrast"] == "bright"

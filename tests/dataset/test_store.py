@@ -170,8 +170,8 @@ def test_workers_and_interruptions_do_not_change_the_store(tiny, tmp_path, monke
         with pytest.raises(KeyboardInterrupt):
             prepare(tiny.dataset, tmp_path / "resumed", one)
     assert not (tmp_path / "resumed").exists()
-    done = read_json(tmp_path / ".resumed.partial" / "progress.json")["done"]
-    assert 0 < len(done) < tiny.open().n_images // 100
+    done = read_json(tmp_path / ".resumed.partial" / "progress.json")
+    assert 0 < done["images_done"] // 100 < tiny.open().n_images // 100
     prepare(tiny.dataset, tmp_path / "resumed", one)
     prepare(tiny.dataset, tmp_path / "parallel", PrepareSettings(workers=2))
     arrays = [np.load(tmp_path / d / "coefficients.npy") for d in ("whole", "resumed", "parallel")]

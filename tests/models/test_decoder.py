@@ -71,6 +71,30 @@ def test_slice_of_volume_is_what_is_predicted(angles):
     torch.testing.assert_close(transform[w, y, x], predicted, atol=2e-3, rtol=1e-3)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_volumes_decoded_together_are_those_decoded_alone(monkeypatch, dtype):
+    """Against every point of the half space by the plain decoder, and Friedel's law."""
+    model, box = small_model(dtype=dtype), 12
+    z = torch.randn(5, 3)
+    together = model.volumes(z)
+    monkeypatch.setattr("tomopipe.models.volumes._VOXELS", 2 * box**3)  # two at once
+    torch.testing.assert_close(model.volumes(z), together)
+    for row, volume in zip(z, together, strict=True):
+        torch.testing.assert_close(model.volumes(row)[0], volume, atol=1e-4, rtol=1e-4)
+        k = torch.arange(box) - box // 2
+        lattice = torch.stack(torch.meshgrid(k, k, k, indexing="ij")[::-1], -1).reshape(-1, 3)
+        inside = (lattice.square().sum(-1) < (box // 2) ** 2) & (lattice != 0).any(-1)
+        points = lattice[inside].float() / box
+        with torch.no_grad():
+            value = model.transform(points, torch.zeros(len(points), dtype=torch.long), row[None])
+        whole = torch.zeros(box**3, 2)
+        whole[inside] = value
+        grid = torch.view_as_complex(whole).view(box, box, box)
+        alone = model.scale * ifft3c(grid).real
+        error = (alone - volume).norm() / volume.norm()
+        assert float(error) < (1e-5 if dtype == "float32" else 0.02)
+
+
 def test_small_box_is_a_fourier_crop():
     model = small_model()
     z = torch.randn(2, 3)

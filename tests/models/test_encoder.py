@@ -141,3 +141,16 @@ def test_linear_directions_are_added_and_adopted(make_store, states):
     transfer = ImageModel.of(batch, damage=True).transfer[:, None]
     error = (transfer * known - batch.data).square().mean() / batch.data.square().mean()
     assert float(error) < 0.02
+
+
+def test_sums_of_images_add_up_to_the_posterior_of_the_particle(make_store):
+    """What a step encodes is a sum of rows made once for every image."""
+    store = make_store(["body", "whole"], [4, 6], noise=20.0)
+    model = model_for(store)
+    batch = store.batch([0, 1])
+    rows = model.encoder.image_sums(batch, model.fixed, damage=True)
+    assert len(rows) == 10
+    sums = torch.stack([rows[:4].sum(0), rows[4:].sum(0)])
+    with torch.no_grad():
+        found, expected = model.encoder.from_sums(sums), model.encode(batch)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)

@@ -193,3 +193,28 @@ def test_grid_finds_the_nearest_voxel_and_its_friedel_mate(volume):
     assert all(abs(a - b) < 1e-3 * abs(a) for a, b in zip(expected, found, strict=True))
     mate = values[voxel[0]].conj()
     assert math.isclose(float(mate.imag), float(full[27, 34, 29].imag), rel_tol=1e-3)
+
+
+@pytest.mark.parametrize(("box", "padding"), [(16, 2), (15, 2), (12, 1), (9, 3)])
+def test_grid_makes_volumes_as_the_full_transform_does(box, padding):
+    """Against both voxels of every pair put by hand into a complex transform of the padded grid."""
+    grid = FourierGrid(box, padding)
+    generator = torch.Generator().manual_seed(box)
+    values = torch.view_as_complex(torch.randn(grid.n, 2, generator=generator))
+    m, c = box * padding, box * padding // 2
+    k = torch.cartesian_prod(*(torch.arange(m) - c,) * 3).flip(1).double()  # x, y, z
+    voxel, mirrored = grid.nearest(k / m)
+    full = torch.where(mirrored, values[voxel].conj(), values[voxel]) * (voxel >= 0)
+    lo = c - box // 2
+    s = slice(lo, lo + box)
+    expected = ifft3c(full.reshape(m, m, m)).real[s, s, s]
+    # the real part of the mean, which has no mate, is all that a real volume has of it
+    torch.testing.assert_close(grid.to_real(values[:, None])[0], expected, rtol=1e-4, atol=1e-6)
+    there = grid.to_fourier(expected[None])[:, 0]
+    around = fft3c(crop_or_pad(expected, m)).reshape(-1)
+    torch.testing.assert_close(
+        around[~mirrored & (voxel >= 0)],
+        there[voxel[~mirrored & (voxel >= 0)]],
+        rtol=1e-4,
+        atol=1e-4,
+    )

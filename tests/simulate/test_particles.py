@@ -65,3 +65,57 @@ def test_every_state_of_the_settings_is_one_of_the_phantom_and_differs():
     # the subtle states are subtle: closer to the whole than any state that lacks a part
     subtle = min(cc["no_ball"], cc["turned"])
     assert subtle > max(value for s, value in cc.items() if s in ("no_lobe", "no_cap", "no_arm"))
+
+
+def _noise_free(junk_kinds, folder, **more):
+    """Images of one tilt with hardly any noise, their truth and settings."""
+    settings = SimulateSettings(
+        particles=16,
+        junk_fraction=0.75,
+        junk_kinds=junk_kinds,
+        states={"whole": 1},
+        motion_degrees=0,
+        tilts=1,
+        min_tilts=1,
+        tomograms=1,
+        shift_pixels=0,
+        snr=1e6,
+        **more,
+    )
+    simulate_particles(settings, folder)
+    with open_stack(folder / "tomo_001.mrcs") as stack:
+        images = stack.read(range(16))
+    return images, pd.read_parquet(folder / "truth.parquet"), settings
+
+
+def test_off_centre_junk_is_displaced_and_does_not_come_back_on_the_other_side(tmp_path):
+    images, truth, settings = _noise_free(["off-centre"], tmp_path / "a")
+    axis = np.arange(settings.box) - settings.box // 2
+    weight = np.clip(images, 0, None) ** 2
+    total = weight.sum((1, 2))
+    centre = np.stack([(weight.sum(1) * axis).sum(1), (weight.sum(2) * axis).sum(1)], 1)
+    away = np.linalg.norm(centre / total[:, None], axis=1)
+    junk = truth["junk"].to_numpy()
+    # along the beam a displacement does not show, hence the median
+    assert np.median(away[junk]) > 2 * away[~junk].max()
+    assert total[junk].min() < 0.6 * total[~junk].mean()  # part of one left the box
+
+
+def test_misaligned_junk_is_a_good_particle_seen_from_elsewhere(tmp_path):
+    images, truth, _ = _noise_free(["misaligned"], tmp_path / "a")
+    power = (images**2).sum((1, 2))
+    junk = truth["junk"].to_numpy()
+    assert power[junk].mean() == pytest.approx(power[~junk].mean(), rel=0.5)
+    straight, _, _ = _noise_free(["noise"], tmp_path / "b")
+    # the same draws until the first junk particle: good ones before it are equal
+    first = int(np.flatnonzero(junk)[0])
+    assert np.array_equal(images[:first], straight[:first])
+    assert not np.allclose(images[first], straight[first], atol=1e-2)
+
+
+def test_states_of_maps_and_of_the_phantom_do_not_mix():
+    own = {"population": 1.0, "maps": ["a.mrc"]}
+    for states in ({"whole": 1.0, "mine": own}, {"junk": own}, {"a/b": own}, {"a": {"maps": []}}):
+        with pytest.raises(ValidationError):
+            SimulateSettings(states=states)
+    assert SimulateSettings(states={"mine": own}).reference == "mine"

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,9 +13,9 @@ from tomopipe.models import load_model
 from tomopipe.physics.fsc import correlation
 from tomopipe.physics.grid import FourierGrid
 from tomopipe.simulate.particles import true_volume
-from tomopipe.training.em import expect
+from tomopipe.training.em import Latents, expect, maximise
 from tomopipe.training.linear import fit_linear, prepare_statistics
-from tomopipe.training.statistics import Statistics, noise_per_shell
+from tomopipe.training.statistics import Statistics, gridded_sums, noise_per_shell
 
 SETTINGS = LinearSettings(components=3, rounds=12)
 
@@ -84,18 +86,80 @@ def test_posterior_is_that_of_the_dense_gaussian(tiny, good):
     assert float(found.error[2]) == pytest.approx(float(error), rel=1e-3)
 
 
-def test_streaming_gives_the_same_as_memory(tiny, good):
+def test_statistics_give_the_same_in_memory_packed_and_on_disk(tiny, good, tmp_path):
     store = tiny.open(good)
     grid = FourierGrid(store.box, 2)
     noise = noise_per_shell(store, grid, None)
     model = torch.randn(
         grid.n, 3, dtype=torch.complex64, generator=torch.Generator().manual_seed(1)
     )
-    kept, streamed = (
-        expect(Statistics(store, grid, noise, memory_gb=gb, device="cpu"), model)
-        for gb in (4.0, 1e-9)
+    exact = Statistics(store, grid, noise, memory_gb=None, device="cpu")
+    budget = 0.75 * exact.bytes(16) / 1e9
+    packed = Statistics(store, grid, noise, memory_gb=budget, device="cpu")
+    spilled = Statistics(store, grid, noise, memory_gb=1e-9, device="cpu", scratch=tmp_path)
+    assert [(s.packed, s.spilled) for s in (exact, packed, spilled)] == [
+        (False, False),
+        (True, False),
+        (True, True),
+    ]
+    assert not list(tmp_path.iterdir())  # the scratch file has no name: nothing is ever left
+    found, half, disk = (expect(s, model) for s in (exact, packed, spilled))
+    assert torch.equal(half.mean, disk.mean)
+    spread = torch.sqrt(torch.diagonal(found.covariance, dim1=1, dim2=2))
+    # float16 moves latents by far less than their own uncertainty
+    assert ((half.mean - found.mean).abs() / spread).max() < 0.02
+    sums = [s.sums() for s in (exact, spilled)]
+    torch.testing.assert_close(sums[0], sums[1], rtol=1e-3, atol=1e-3 * float(sums[0].abs().max()))
+    direct = gridded_sums(store, grid, noise)
+    torch.testing.assert_close(sums[0], direct, rtol=1e-4, atol=1e-5 * float(direct.abs().max()))
+
+
+def test_maximisation_solves_the_normal_equations(tiny, good):
+    """Against a library's solver on sums made from dense matrices."""
+    store = tiny.open(good[:6])
+    grid = FourierGrid(store.box, 1)
+    statistics = Statistics(
+        store, grid, noise_per_shell(store, grid, None), memory_gb=None, device="cpu"
     )
-    assert torch.equal(kept.mean, streamed.mean)
+    generator = torch.Generator().manual_seed(2)
+    mean = torch.randn(6, 2, generator=generator)
+    latents = Latents(mean, 0.1 * torch.eye(2).repeat(6, 1, 1), torch.zeros(6))
+    precision = torch.rand(grid.n, 3, generator=generator) + 1e-3
+    mask = torch.ones(store.box, store.box, store.box)
+    found = maximise(statistics, latents, precision, mask)
+    (chunk,) = statistics
+    power, real, imaginary = (
+        m.to_dense().double() for m in (chunk.power_t, chunk.real_t, chunk.imaginary_t)
+    )
+    z = torch.cat([torch.ones(6, 1), mean], 1).double()
+    moment = z[:, :, None] * z[:, None]
+    moment[:, 1:, 1:] += latents.covariance
+    left = torch.einsum("vp,pij->vij", power, moment) + torch.diag_embed(precision.double())
+    solved = torch.linalg.solve(left, torch.stack([real @ z, imaginary @ z], -1))
+    expected = grid.to_fourier(grid.to_real(torch.view_as_complex(solved.contiguous()).cfloat()))
+    assert float((found - expected).abs().max()) < 1e-4 * float(expected.abs().max())
+
+
+def test_noise_of_a_large_store_comes_from_an_even_sample(tiny, good, monkeypatch):
+    store = tiny.open(good)
+    grid = FourierGrid(store.box, 2)
+    whole, mask = prepare_statistics(store, grid, SETTINGS, "cpu")
+    monkeypatch.setattr(
+        "tomopipe.training.linear._NOISE_COEFFICIENTS", int(store.kept_counts.sum()) // 3
+    )
+    sampled, other = prepare_statistics(store, grid, SETTINGS, "cpu")
+    assert (sampled.noise / whole.noise - 1).abs().max() < 0.2
+    assert (sampled.noise != whole.noise).any()
+    assert correlation(mask, other) > 0.99
+
+
+def test_too_small_a_disk_is_one_sentence(tiny, good, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "tomopipe.training.sparse.shutil.disk_usage", lambda path: SimpleNamespace(free=1000)
+    )
+    settings = SETTINGS.model_copy(update={"memory_gb": 1e-9, "scratch": str(tmp_path)})
+    with pytest.raises(StateError, match="set `scratch` to a folder with more space"):
+        fit_linear(tiny.store_path, tmp_path / "out", settings, uids=good)
 
 
 def test_fit_is_deterministic_and_ignores_the_order_of_uids(tiny, good, fitted, tmp_path):

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from tomopipe.io.mrc import read_volume, write_volume
 from tomopipe.models import load_model
 from tomopipe.models.vae import HeterogeneousModel
 from tomopipe.physics.fsc import correlation, fsc
+from tomopipe.training import neural
 from tomopipe.training.inference import embed
 from tomopipe.training.linear import fit_linear
 from tomopipe.training.neural import train_heterogeneous, train_homogeneous
@@ -213,6 +215,57 @@ def test_a_folder_that_is_no_state_is_not_removed(two_states, tmp_path):
     assert (tmp_path / "mine" / "thesis.txt").exists()
     with pytest.raises(StateError, match=r"thesis\.txt is a file"):  # before hours of training
         train_heterogeneous(store.path, tmp_path / "mine" / "thesis.txt")
+
+
+def test_how_a_run_is_carried_out_does_not_change_it(two_states, tmp_path, monkeypatch):
+    """Same seed, same numbers: again, with the store in memory, and drawn ahead in a thread."""
+    _, store = two_states
+    uids = list(store.uids[:12])
+    settings = HeterogeneousSettings(zdim=2, epochs=2, batch=5, encoder_radius=4, **QUICK)
+    found, make = [], neural._run
+    for name, changes in {"a": {}, "b": {}, "memory": {"memory_gb": 1.0}, "ahead": {}}.items():
+        if name == "ahead":  # what a GPU gets
+            monkeypatch.setattr(neural, "_run", lambda *args: replace(make(*args), ahead=True))
+        train_heterogeneous(
+            store.path, tmp_path / name, settings.model_copy(update=changes), uids=uids
+        )
+        found.append(latents(tmp_path / name))
+    for z, error in found[1:]:
+        assert np.array_equal(z, found[0][0])
+        assert np.array_equal(error, found[0][1])
+
+
+def test_embedding_is_the_encoder_on_all_tilts(two_states):
+    """From sums made once for each image, as from every coefficient of the particle together."""
+    _, store = two_states
+    few = store.subset(list(store.uids[:9]))
+    for changes in ({}, {"encoder": "tilts"}):
+        settings = HeterogeneousSettings(zdim=2, encoder_radius=5, **QUICK, **changes)
+        torch.manual_seed(0)
+        model = HeterogeneousModel(settings, box=16, pixel_size=10.0, scale=1.0).eval()
+        if not changes:
+            torch.nn.init.normal_(model.encoder.subspace.components)
+            torch.nn.init.normal_(model.encoder.network.last.weight)
+        z, spread = embed(model, few, torch.device("cpu"))
+        with torch.no_grad():
+            mean, log_variance = model.encode(few.batch(np.arange(9)))
+        np.testing.assert_allclose(z, mean, atol=1e-4, rtol=1e-4)
+        np.testing.assert_allclose(spread, (0.5 * log_variance).exp(), atol=1e-4, rtol=1e-4)
+
+
+def test_tables_are_made_again_for_another_subspace(two_states):
+    """Parts of any size give the same, and none are taken over from another model."""
+    _, store = two_states
+    few = store.subset(list(store.uids[:6]))
+    model = HeterogeneousModel(
+        HeterogeneousSettings(zdim=2, **QUICK), box=16, pixel_size=10.0, scale=1.0
+    ).eval()
+    found = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        torch.nn.init.normal_(model.encoder.subspace.components)
+        found.append(embed(model, few, torch.device("cpu"))[0])
+    assert not np.allclose(*found)
 
 
 SCRIPT = """

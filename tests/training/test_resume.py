@@ -159,8 +159,8 @@ def test_damaged_checkpoint_is_one_sentence(store, tmp_path, monkeypatch):
 
 
 def test_loss_that_is_not_finite_stops_and_names_everything(store, tmp_path, monkeypatch):
-    prediction_error = "tomopipe.training.objective.prediction_error"
-    from tomopipe.training.objective import prediction_error as error
+    batch_error = "tomopipe.training.objective.batch_error"
+    from tomopipe.training.objective import batch_error as error
 
     seen = 0
 
@@ -169,7 +169,7 @@ def test_loss_that_is_not_finite_stops_and_names_everything(store, tmp_path, mon
         seen += 1
         return error(*args) * (float("nan") if seen == 6 else 1.0)
 
-    monkeypatch.setattr(prediction_error, poisoned)
+    monkeypatch.setattr(batch_error, poisoned)
     with pytest.raises(TrainingError) as caught:
         train_heterogeneous(store, tmp_path / "out", SETTINGS)
     message = str(caught.value)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tomopipe.config.training import HeterogeneousSettings
+from tomopipe.dataset.reader import Reader
 from tomopipe.models.vae import HeterogeneousModel
 from tomopipe.training.objective import HeterogeneousObjective, concatenated_tilts
 from tomopipe.training.schedule import learning_rate
@@ -45,7 +46,7 @@ def test_objective_keeps_encoded_predicted_and_held_out_tilts_apart(make_store, 
     tilts = concatenated_tilts(settings, split)
     assert tilts == (0 if pooling == "mean" else 1)
     model = HeterogeneousModel(settings, box=16, pixel_size=10.0, scale=1.0, tilts=tilts)
-    objective = HeterogeneousObjective(model, store, split, torch.device("cpu"))
+    objective = HeterogeneousObjective(model, Reader(store), split)
     for seed in range(20):
         encode, predict = objective.draw(np.arange(6), numpy_rng(seed))
         for p in range(6):
@@ -60,11 +61,11 @@ def test_reference_predicts_what_it_encodes(make_store):
     tilts = concatenated_tilts(settings, split)
     assert tilts == 4
     model = HeterogeneousModel(settings, box=16, pixel_size=10.0, scale=1.0, tilts=tilts)
-    objective = HeterogeneousObjective(model, store, split, torch.device("cpu"))
+    objective = HeterogeneousObjective(model, Reader(store), split)
     encode, predict = objective.draw(np.arange(3), numpy_rng(0))
     assert encode is predict
     assert [len(e) for e in encode] == [4, 4, 4]
-    terms = objective(np.arange(3), (0, 1, 0, 0, 0))
+    terms = objective(objective.prepare(np.arange(3), (0, 1, 0, 0, 0)))
     assert torch.isfinite(terms.error)
     assert objective.beta == pytest.approx(0.5)
 

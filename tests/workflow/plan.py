@@ -24,9 +24,9 @@ def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
     )
 
 
-def planned(folder: Path, config: Path) -> Counter[str]:
+def planned(folder: Path, config: Path, *arguments: str) -> Counter[str]:
     """Jobs of a dry run as `branch or data set: rule`, e.g. `pilot/linear`, without `all`."""
-    result = snakemake(folder, "--configfile", str(config), "-n")
+    result = snakemake(folder, "--configfile", str(config), "-n", *arguments)
     assert result.returncode == 0, result.stdout + result.stderr
     text = result.stdout + result.stderr
     wanted = re.findall(r"^Job \d+: (.+)$", text, re.MULTILINE)

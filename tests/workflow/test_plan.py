@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -72,7 +73,8 @@ ALWAYS = {"comparing with the truth of the simulation", "writing the report"}
 def test_the_demo_plans_pilot_clean_and_a_subset(tmp_path: Path) -> None:
     jobs = planned(tmp_path, ROOT / "config" / "config.yaml")
     assert jobs["demo: simulating particles with known truth"] == 1
-    for branch in ("pilot", "clean", "moving"):
+    assert jobs["pilot: linear model, network where it pays, and clusters"] == 1
+    for branch in ("clean", "moving"):
         assert jobs[f"{branch}: linear model of heterogeneity"] == 1
     assert jobs["clean: neural model of heterogeneity"] == 1
     assert jobs["clean: has the training converged?"] == 1
@@ -142,6 +144,39 @@ def test_a_star_that_comes_or_changes_is_imported(write: Write, tmp_path: Path) 
     pretend_done(tmp_path, path)
     star.write_text("data_\n")
     assert planned(tmp_path, path)["sim: importing particles"] == 1
+
+
+def commands(folder: Path, config: Path, *arguments: str) -> dict[str, str]:
+    """Shell commands of a dry run by verb; of several jobs of a rule, the last."""
+    result = snakemake(folder, "--configfile", str(config), "-n", "-p", *arguments)
+    assert result.returncode == 0, result.stdout + result.stderr
+    found = re.findall(r"Shell command: (.*?-m tomopipe (\w+) .*)", result.stdout + result.stderr)
+    return {verb: command for command, verb in found}
+
+
+def test_many_gpus_are_many_processes(write: Write, tmp_path: Path) -> None:
+    config = small()
+    config["branches"]["pilot"] |= {"homogeneous": {}, "heterogeneous": {}}
+    path = write(config)
+    one = commands(tmp_path, path)
+    assert one["linear"].startswith("python -m tomopipe linear ")
+    assert one["train"].startswith("python -m tomopipe train ")
+    for verb in ("linear", "consensus"):  # they asked for no GPU
+        assert "--device cpu" in one[verb]
+    many = commands(
+        *(tmp_path, path, "--cores", "16", "--set-threads", "linear=16", "--set-resources"),
+        *("linear:gpu=4", "homogeneous:gpu=2", "heterogeneous:gpu=2", "consensus:gpu=1"),
+    )
+    start = "python -m torch.distributed.run --standalone --nproc-per-node={} -m tomopipe {} "
+    assert many["linear"].startswith(start.format(4, "linear"))
+    assert "--threads 4 " in many["linear"]
+    assert many["train"].startswith(start.format(2, "train"))
+    assert many["consensus"].startswith("python -m tomopipe consensus ")
+    assert not [verb for verb in many if "--device" in many[verb]]
+
+
+def test_more_gpus_rerun_nothing(done: Path) -> None:
+    assert not planned(done, done / "config.yaml", "--set-resources", "linear:gpu=4")
 
 
 def test_profile_slurm_plans_from_a_clone(tmp_path: Path) -> None:

@@ -10,7 +10,14 @@ from types import ModuleType
 
 import pytest
 
+from benchmarks.scale import costs
+from benchmarks.scale.measure import run
+from benchmarks.scale.sets import Size, write_raw
 from tests.workflow.plan import ROOT
+from tomopipe.config.prepare import PrepareSettings
+from tomopipe.dataset.importer import import_star
+from tomopipe.dataset.prepare import prepare
+from tomopipe.dataset.store import Store
 
 HEADER = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
 
@@ -69,3 +76,34 @@ def test_the_demo_shows_steps_and_explains_failures(
     log.write_text("tomopipe: it broke\n")
     demo.explain(["Error in rule linear:", f"    log: {log} (check log file(s) for error details)"])
     assert "tomopipe: it broke" in capsys.readouterr().out
+
+
+def test_sizes_of_the_cost_benchmark_are_what_a_store_keeps(tmp_path: Path) -> None:
+    """The paper estimate counts coefficients as a real store of the same kind does."""
+    size = Size(particles=3, tilts=5, box=16)
+    import_star(write_raw(size, tmp_path / "raw"), tmp_path / "data")
+    prepare(tmp_path / "data", tmp_path / "store", PrepareSettings(workers=1))
+    store = Store.open(tmp_path / "store")
+    assert (store.n_particles, store.n_images) == (3, 15)
+    assert store.kept_counts.sum() == costs.kept_coefficients(size)
+
+
+def test_costs_are_fitted_as_powers_and_sums_of_their_parts() -> None:
+    x = [1.0, 2.0, 4.0]
+    assert costs.exponent(x, [3 * v**1.5 for v in x]) == pytest.approx(1.5)
+    rows = [
+        costs.Row("round", size, costs.K, costs.Z, n, 0.1 + 2e-6 * n + 3e-6 * size.box**3, 0.0)
+        for size, n in ((Size(10, 5, 16), 10**5), (Size(10, 5, 32), 10**6), (Size(9, 5, 48), 10**6))
+    ]
+    rows.append(
+        costs.Row("round", rows[0].size, costs.K, costs.Z, 3 * 10**5, 0.7 + 3e-6 * 16**3, 0.0)
+    )
+    assert costs.parts_of(rows, "round") == pytest.approx((0.1, 2.0, 3.0))
+
+
+def test_memory_of_a_process_counts_what_it_takes_and_the_limit_holds(tmp_path: Path) -> None:
+    code = "import time; held = bytearray(200_000_000); time.sleep(0.5)"
+    cost = run(["-c", code], limit_gb=1.0)
+    assert 0.2 < cost.own_gb < 0.3
+    with pytest.raises(RuntimeError, match="MemoryError"):
+        run(["-c", code], limit_gb=0.1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from tomopipe.analysis.clusters import (
     graph,
     kmeans,
     mixture,
+    posterior_mixture,
 )
 from tomopipe.analysis.latent import (
     Array,
@@ -28,6 +29,7 @@ from tomopipe.analysis.latent import (
     read_latents,
     umap_coordinates,
 )
+from tomopipe.analysis.mixtures import Mixture, best_mixture
 from tomopipe.analysis.traversal import component_path, motion_coordinate
 from tomopipe.analysis.volumes import write_volumes
 from tomopipe.config.analysis import AnalysisSettings
@@ -36,7 +38,8 @@ from tomopipe.errors import StateError
 from tomopipe.io.atomic import atomic_directory, fingerprint, read_json, write_json, write_parquet
 from tomopipe.models import Model, load_model
 
-STEP_FORMAT = 1
+STEP_FORMAT = 2
+_MIXED_DIMENSIONS = 24  # a mixture solves systems of this size for every particle
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,9 @@ class Findings:
     points
         `(n, d)` coordinates in which distances were measured.
     clusterings
-        Clusters by method; `chosen` is the one that `cluster` stands for.
+        Clusters by method; `chosen`, of `method`, is the one that `cluster` stands for.
+    states
+        The mixture on posteriors, where it was fitted.
     coordinates
         Table of uid, z…, pc…, umap…, coordinate, isolated, error.
     explained
@@ -61,6 +66,8 @@ class Findings:
     points: Array
     clusterings: dict[str, Clusters]
     chosen: Clusters
+    method: str
+    states: Mixture | None
     coordinates: pd.DataFrame
     explained: Array
 
@@ -118,19 +125,30 @@ def analyze(
     return summary
 
 
-def explore(latents: Latents, settings: AnalysisSettings) -> Findings:
-    """Cluster and order particles by their latents alone; the order of the rows does not matter."""
+def explore(latents: Latents, settings: AnalysisSettings, *, others: bool = True) -> Findings:
+    """Cluster and order particles by their latents alone; the order of the rows does not matter.
+
+    Without `others` only the clusters of the chosen method are made.
+    """
     latents = latents.sorted()
     points = metric_space(latents, settings.metric)
+    method = settings.method
+    if method == "auto":
+        method = "mixture" if latents.z.shape[1] <= _MIXED_DIMENSIONS else "graph"
     embedding = None
-    if settings.umap or settings.method == "graph":
+    if settings.umap or method == "graph":
         embedding = umap_coordinates(
             points,
             neighbors=settings.umap_neighbors,
             min_distance=settings.umap_min_distance,
             seed=settings.seed,
         )
-    clusterings = _clusterings(latents, points, embedding, settings)
+    states = None
+    if method == "mixture" or settings.clusters == "auto":
+        count = None if settings.clusters == "auto" else settings.clusters
+        states = best_mixture(_few_dimensions(latents), count, seed=settings.seed)
+    wanted: set[str] = {method, "kmeans", "gmm"} if others else {method}
+    clusterings = _clusterings(latents, points, wanted, embedding, states, settings)
     scores, _, explained = principal_components(latents.z)
     table = pd.DataFrame({"uid": latents.uids})
     table[[f"z{i}" for i in range(latents.z.shape[1])]] = latents.z
@@ -141,22 +159,40 @@ def explore(latents: Latents, settings: AnalysisSettings) -> Findings:
         table["coordinate"] = motion_coordinate(points)
     table["isolated"] = isolated(points, settings.trim)
     table["error"] = latents.error
-    return Findings(latents, points, clusterings, clusterings[settings.method], table, explained)
+    chosen = clusterings[method]
+    return Findings(latents, points, clusterings, chosen, method, states, table, explained)
+
+
+def _few_dimensions(latents: Latents) -> Latents:
+    """The latents, or of many dimensions the leading principal components alone."""
+    if latents.z.shape[1] <= _MIXED_DIMENSIONS:
+        return latents
+    scores = principal_components(latents.z)[0][:, :_MIXED_DIMENSIONS]
+    return replace(latents, z=scores, covariance=None)
 
 
 def _clusterings(
-    latents: Latents, points: Array, embedding: Array | None, settings: AnalysisSettings
+    latents: Latents,
+    points: Array,
+    wanted: set[str],
+    embedding: Array | None,
+    states: Mixture | None,
+    settings: AnalysisSettings,
 ) -> dict[str, Clusters]:
-    """K-means and the mixture always, the graph's clusters when they are asked for."""
-    k, seed, trim = settings.clusters, settings.seed, settings.trim
-    # k-means takes all directions for equally long, which well determined motions are not
-    plain = metric_space(latents, "latent") if settings.metric == "auto" else points
-    found = {
-        "kmeans": kmeans(plain, k, seed=seed, trim=trim),
-        "gmm": mixture(points, k, seed=seed, trim=trim),
-    }
-    if settings.method == "graph" and embedding is not None:
+    """Clusters by every method of `wanted`."""
+    seed, trim = settings.seed, settings.trim
+    k = len(states.means) if states is not None else int(settings.clusters)
+    found = {}
+    if "kmeans" in wanted:
+        # it takes all directions for equally long, which well determined motions are not
+        plain = metric_space(latents, "latent") if settings.metric == "auto" else points
+        found["kmeans"] = kmeans(plain, k, seed=seed, trim=trim)
+    if "gmm" in wanted:
+        found["gmm"] = mixture(points, k, seed=seed, trim=trim)
+    if "graph" in wanted and embedding is not None:
         found["graph"] = graph(points, embedding, k, seed=seed, trim=trim)
+    if "mixture" in wanted and states is not None:
+        found["mixture"] = posterior_mixture(points, states)
     return found
 
 
@@ -173,6 +209,8 @@ def cluster_table(found: Findings, uids: Array) -> pd.DataFrame:
             "representative": representative,
         }
     )
+    if found.chosen.probability is not None:
+        table["probability"] = found.chosen.probability
     return _by_uid(table, uids)
 
 
@@ -229,7 +267,8 @@ def _summary(
         "model_fingerprint": fingerprint(model_dir / "latents.parquet"),
         "k": k,
         "k_requested": settings.clusters,
-        "method": settings.method,
+        "method": found.method,
+        "family": found.states.family if found.states is not None else None,
         "order": list(range(k)),
         "representatives": list(found.latents.uids[found.chosen.representatives]),
         "counts": found.chosen.counts,

@@ -1,8 +1,8 @@
-"""Clusters of particles: k-means and mixtures, labels by similarity, representatives."""
+"""Clusters of particles: labels in the order of similarity, and representatives."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -10,6 +10,7 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import cdist
 
 from tomopipe.analysis.latent import Array, isolated
+from tomopipe.analysis.mixtures import Mixture
 from tomopipe.io.atomic import fingerprint
 
 
@@ -27,12 +28,15 @@ class Clusters:
         `(n,)` distance of each particle from its centre.
     representatives
         `(k,)` position of the particle nearest to each centre.
+    probability
+        `(n,)` posterior probability of a particle's own cluster; None where the method has none.
     """
 
     labels: Array
     centres: Array
     distance: Array
     representatives: Array
+    probability: Array | None = None
 
     @property
     def counts(self) -> Array:
@@ -91,6 +95,12 @@ def _mixture_labels(points: Array, k: int, seed: int, chosen: Array) -> Array:
     best = max(fits, key=lambda fit: fit.lower_bound_)
     labels: Array = best.predict(points)
     return labels
+
+
+def posterior_mixture(points: Array, fitted: Mixture) -> Clusters:
+    """Clusters of a mixture on posteriors; centres and distances are those of `(n, d)` points."""
+    found = _finish(points, fitted.labels)
+    return replace(found, probability=fitted.probability.max(axis=1))
 
 
 def graph(points: Array, embedding: Array, k: int, *, seed: int, trim: float = 0.02) -> Clusters:

@@ -42,6 +42,11 @@ class Latents:
         """Count the particles."""
         return len(self.uids)
 
+    @property
+    def calibrated(self) -> bool:
+        """Whether posterior covariances are full: the linear model's, which mean what they say."""
+        return self.covariance is not None and _is_full(self.covariance)
+
     def take(self, rows: Array) -> Latents:
         """Rows by position."""
         covariance = None if self.covariance is None else self.covariance[rows]
@@ -149,7 +154,7 @@ def metric_space(latents: Latents, metric: str) -> Array:
     plain: Array = latents.z - latents.z.mean(axis=0)
     if metric == "latent" or latents.covariance is None or len(latents) < 3:
         return plain
-    if metric == "auto" and not _is_full(latents.covariance):
+    if metric == "auto" and not latents.calibrated:
         return plain
     centred: Array = latents.z - np.median(latents.z, axis=0)
     signal = np.cov(_winsorised(centred).T).reshape(centred.shape[1], -1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,23 @@ def add_particles(parser: argparse.ArgumentParser) -> None:
         metavar="TABLE",
         help="selected.parquet of a branch: only its kept particles (default: all of the store)",
     )
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add `--device`."""
+    parser.add_argument(
+        "--device",
+        default="auto",
+        metavar="DEVICE",
+        type=_device,
+        help="auto, cpu, cuda or cuda:N (default: auto, a GPU where there is one)",
+    )
+
+
+def _device(text: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is none of auto, cpu, cuda, cuda:N")
+    return text
 
 
 def kept_uids(table: Path | None) -> list[str] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tomopipe.cli.arguments import add_particles, add_store, kept_uids
+from tomopipe.cli.arguments import add_device, add_particles, add_store, kept_uids
 from tomopipe.cli.settings import add_settings, read_settings
 
 HELP = "back-project the consensus map, half-maps and FSC"
@@ -18,6 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_store(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder for maps and fsc.csv")
     add_particles(parser)
+    add_device(parser)
     add_settings(parser, ConsensusSettings)
 
 
@@ -27,5 +28,7 @@ def run(args: argparse.Namespace) -> None:
 
     settings = read_settings(args, ConsensusSettings)
     from tomopipe.reconstruct.consensus import consensus
+    from tomopipe.training.distributed import pick_device
 
-    consensus(args.store, args.out, settings, uids=kept_uids(args.particles))
+    device = pick_device(args.device)
+    consensus(args.store, args.out, settings, uids=kept_uids(args.particles), device=device)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tomopipe.cli.arguments import add_particles, add_store, kept_uids
+from tomopipe.cli.arguments import add_device, add_particles, add_store, kept_uids
 from tomopipe.cli.settings import add_settings, read_settings
 
 HELP = "fit the linear model: eigenvolumes, latents with covariance"
@@ -18,6 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_store(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder for model and latents")
     add_particles(parser)
+    add_device(parser)
     add_settings(parser, LinearSettings)
 
 
@@ -26,6 +27,8 @@ def run(args: argparse.Namespace) -> None:
     from tomopipe.config.linear import LinearSettings
 
     settings = read_settings(args, LinearSettings)
+    from tomopipe.training.distributed import pick_device
     from tomopipe.training.linear import fit_linear
 
-    fit_linear(args.store, args.out, settings, uids=kept_uids(args.particles))
+    device = pick_device(args.device)
+    fit_linear(args.store, args.out, settings, uids=kept_uids(args.particles), device=device)

@@ -21,6 +21,7 @@ VERBS = {
     "prepare": "prepare",
     "select": "select",
     "consensus": "consensus",
+    "fit": "fit",
     "linear": "linear",
     "train": "train",
     "convergence": "convergence",
@@ -75,6 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     verb = _load(words[0])
     args = _parser(words[0], verb).parse_args(words[1:])
     _limit_threads(args.threads)
+    # before arrow is loaded: its own allocator would keep what it took to read a large table
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     try:
         verb.run(args)
     except TomopipeError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -12,11 +12,17 @@ from tomopipe.config.base import Section
 class AnalysisSettings(Section):
     """How latents are clustered and which volumes are written."""
 
-    clusters: int = Field(10, ge=1, description="number of clusters k")
-    method: Literal["graph", "kmeans", "gmm"] = Field(
-        "graph",
-        description="which labels are 'cluster': 'graph' = a mixture on the UMAP of the neighbour "
-        "graph, which follows bent and long states; k-means; or a mixture on the latents",
+    clusters: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        "auto",
+        description="number of clusters k; auto: as many as the Bayesian information criterion "
+        "finds, at most 12",
+    )
+    method: Literal["auto", "mixture", "graph", "kmeans", "gmm"] = Field(
+        "auto",
+        description="which labels are 'cluster': 'mixture' = Gaussian states seen through each "
+        "particle's own posterior; 'graph' = a mixture on the UMAP of the neighbour graph, which "
+        "follows bent and long states; k-means; 'gmm' = a mixture on the latents; auto: mixture, "
+        "but graph for more than 24 latent dimensions",
     )
     metric: Literal["auto", "precision", "latent"] = Field(
         "auto",

@@ -26,10 +26,16 @@ class LinearSettings(Section):
     components: int = Field(6, ge=1, le=64, description="components K of the linear subspace")
     rounds: int = Field(30, ge=1, description="rounds of expectation maximisation")
     prior: float = Field(
-        0.05,
+        0.6,
         gt=0,
         description="prior variance of a component per Fourier shell, as a fraction of the mean "
         "map's power there",
+    )
+    local_angstrom: float = Field(
+        20.0,
+        ge=0,
+        description="components are kept where they rise above noise within about this distance "
+        "(Å, standard deviation of the neighbourhood); 0 = everywhere",
     )
     mask_diameter_angstrom: float | None = Field(
         None,
@@ -40,9 +46,15 @@ class LinearSettings(Section):
         15.0, ge=0, description="how far the mask reaches beyond the mean map's density (Å)"
     )
     padding: int = Field(2, ge=1, le=3, description="oversampling of the Fourier grid")
-    memory_gb: float = Field(
-        4.0,
+    memory_gb: float | None = Field(
+        None,
         gt=0,
-        description="statistics are kept in memory up to this (GB), else read every round",
+        description="memory for the statistics (GB, of each process): 16 bytes a coefficient, or 8 "
+        "if that does not fit, else a scratch file; by default 4, or 0.6 of a GPU's free memory",
+    )
+    scratch: str | None = Field(
+        None,
+        description="folder of the scratch file, which is gone when the step ends; by default "
+        "beside the results",
     )
     seed: int = Field(0, ge=0, description="seed of the first latents")

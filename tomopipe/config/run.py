@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field, StringConstraints, ValidationError, mode
 
 from tomopipe.config.analysis import AnalysisSettings, ConvergenceSettings, JunkSettings, Select
 from tomopipe.config.base import Section
+from tomopipe.config.fit import FitSettings
 from tomopipe.config.importing import ExportSettings, ImportSettings
 from tomopipe.config.linear import ConsensusSettings, LinearSettings
 from tomopipe.config.messages import config_error, field_names
@@ -22,6 +23,7 @@ from tomopipe.errors import ConfigError
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 Stage = Literal[
     "consensus",
+    "fit",
     "linear",
     "homogeneous",
     "heterogeneous",
@@ -35,7 +37,7 @@ STAGES: tuple[Stage, ...] = get_args(Stage)
 # What a stage reads of its own branch: every stage named must be there, one of those joined by |.
 NEEDS: dict[Stage, tuple[str, ...]] = {
     "convergence": ("heterogeneous",),
-    "analysis": ("linear|heterogeneous",),
+    "analysis": ("fit|linear|heterogeneous",),
     "junk": ("consensus", "analysis"),
     "export": ("analysis",),
 }
@@ -90,6 +92,10 @@ class Branch(Section):
         None, description="which of the parent's particles to keep; `{}` = undecided, waits"
     )
     consensus: ConsensusSettings | None = Field(None, description="back-projected map, half-maps")
+    fit: FitSettings | None = Field(
+        None,
+        description="heterogeneity with the default models: linear, and a network where it pays",
+    )
     linear: LinearSettings | None = Field(None, description="linear model of heterogeneity")
     homogeneous: HomogeneousSettings | None = Field(None, description="neural map without latents")
     heterogeneous: HeterogeneousSettings | None = Field(None, description="neural latent model")
@@ -97,7 +103,9 @@ class Branch(Section):
         None, description="verdict on the heterogeneous training; left out: the defaults"
     )
     analysis: AnalysisSettings | None = Field(
-        None, description="clusters and volumes of the heterogeneous model, else the linear one"
+        None,
+        description="clusters and volumes of the branch's model: fit, else the heterogeneous, else "
+        "the linear one",
     )
     junk: JunkSettings | None = Field(None, description="evidence and decision for every cluster")
     export: ExportSettings | None = Field(
@@ -121,6 +129,8 @@ class Branch(Section):
             missing = [need for need in needs if not given.intersection(need.split("|"))]
             if getattr(self, stage) is not None and missing:
                 raise ValueError(f"{stage} needs {missing[0].replace('|', ' or ')} in this branch")
+        if self.fit is not None and (self.linear or self.heterogeneous) is not None:
+            raise ValueError("fit holds both models: leave linear and heterogeneous out")
         if self.parent is None and self.select is not None:
             raise ValueError("select needs a parent: name the branch that it chooses from")
         if self.parent is not None and self.select is None:
@@ -149,9 +159,18 @@ class Branch(Section):
         return found
 
     @property
-    def model(self) -> Literal["heterogeneous", "linear"]:
+    def model(self) -> Literal["fit", "heterogeneous", "linear"]:
         """The model that the analysis reads: the branch's last."""
+        if self.fit is not None:
+            return "fit"
         return "heterogeneous" if self.heterogeneous is not None else "linear"
+
+    @property
+    def may_train(self) -> bool:
+        """Whether the model that the analysis reads can be a network."""
+        if self.fit is not None:
+            return self.fit.network != "never"
+        return self.heterogeneous is not None
 
 
 class Config(Section):

@@ -44,10 +44,26 @@ class TrainingSettings(Section):
         description="let the network learn the difference from the linear model or, without one, "
         "from the consensus map; false: the whole volume",
     )
-    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+    dtype: Literal["auto", "float32", "tf32", "bfloat16"] = Field(
         "auto",
         description="precision of the decoder's matrix products, all else is float32; auto: "
-        "bfloat16 where the hardware has it",
+        "bfloat16 where the hardware has it; tf32: float32 with rounded factors on NVIDIA GPUs",
+    )
+    deterministic: bool = Field(
+        True,
+        description="the same numbers every time on a GPU too, at some cost; a CPU gives them "
+        "anyway",
+    )
+    compile: Literal["off", "auto", "on"] = Field(
+        "off",
+        description="let torch compile the decoder's step: needs a C++ compiler (CPU) or Triton "
+        "(GPU); auto: on a GPU, and not where that fails",
+    )
+    memory_gb: float | None = Field(
+        None,
+        ge=0,
+        description="memory of the device that the packed store may take (GB), so that no step "
+        "waits for a disk; null = half of a GPU's free memory; 0 = none",
     )
     validation_fraction: float = Field(
         0.1, ge=0, le=0.5, description="share of each particle's tilts held out of training"

@@ -17,6 +17,7 @@ from tomopipe.physics.fourier import fft2c, frequencies, full_plane, ifft2c, shi
 
 _SAMPLE = 300
 _CLEAR = 5.0  # standard errors
+_LARGE = 0.1  # standard deviations of an image: fringes of the CTF reach half of that
 _RINGS, _RIM = np.arange(0.0, 0.81, 0.1), (0.85, 1.0)
 
 
@@ -44,9 +45,10 @@ def measure_contrast(images: pd.DataFrame, box: int) -> Contrast:
 
     Images are centred and multiplied by their CTF first, which undoes the sign that the CTF gives
     to low frequencies. Of rings around the centre the one that differs most decides, so that hollow
-    particles are right too. Where no ring differs clearly, as in images of plain defocus, whose
-    lowest frequencies the CTF takes away, the answer is bright, as RELION, Warp and M write their
-    stacks; the consensus then shows whether that was right.
+    particles are right too. It must differ by more than its error and by more than the fringes that
+    defocus leaves around a particle, of either sign. Where no ring does, as in images of plain
+    defocus, whose lowest frequencies the CTF takes away, the answer is bright, as RELION, Warp and
+    M write their stacks; the consensus then shows whether that was right.
     """
     step = max(1, len(images) // _SAMPLE)
     sample = images.iloc[::step][:_SAMPLE]
@@ -62,7 +64,7 @@ def measure_contrast(images: pd.DataFrame, box: int) -> Contrast:
     mean = differences.mean(1)
     error = differences.std(1) / max(len(sample), 2) ** 0.5
     significance = mean / error.clamp(min=1e-12)
-    clear = (significance.abs() > _CLEAR) & torch.isfinite(significance)
+    clear = (significance.abs() > _CLEAR) & (mean.abs() > _LARGE) & torch.isfinite(significance)
     if len(sample) < 8 or not clear.any():
         return Contrast("bright", float(torch.nan_to_num(mean[0])), 0.0)
     best = int((mean.abs() * clear).argmax())

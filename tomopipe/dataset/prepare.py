@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -145,12 +146,13 @@ def _check_pixel_size(images: pd.DataFrame, dataset_dir: Path) -> None:
 def _start(work: Path, key: str) -> None:
     """Keep the work of an interrupted run if it was made from the same input and settings."""
     if work.exists():
-        same = (work / "progress.json").exists() and read_json(work / "progress.json")["key"] == key
-        if same:
-            return
+        if (work / "progress.json").exists():
+            state = read_json(work / "progress.json")
+            if state["key"] == key and "images_done" in state:
+                return
         shutil.rmtree(work)
     work.mkdir(parents=True)
-    write_json(work / "progress.json", {"key": key, "done": []})
+    write_json(work / "progress.json", {"key": key, "images_done": 0})
 
 
 def _with_counts(images: pd.DataFrame, box: int, settings: PrepareSettings) -> pd.DataFrame:
@@ -199,41 +201,41 @@ def _fill(
 ) -> None:
     """Transform all images in chunks and write them to their places, marking each chunk as done."""
     state = read_json(work / "progress.json")
-    done = set(state["done"])
     size = max(16, _CHUNK_PIXELS // job.box**2)
-    chunks = [c for c in range(0, len(images), size) if c not in done]
-    tables = [images.iloc[c : c + size] for c in chunks]
+    starts = range(state["images_done"], len(images), size)
+    tables = (images.iloc[start : start + size] for start in starts)
     with Progress(len(images), "prepare") as progress:
-        progress.start_at(min(len(done) * size, len(images)))
-        for chunk, table, packed in zip(
-            chunks, tables, _transformed(tables, job, scale, workers), strict=True
+        progress.start_at(starts.start)
+        # in the images' order: what is done is a number, however many chunks there are
+        for start, packed in zip(
+            starts, _transformed(tables, len(starts), job, scale, workers), strict=True
         ):
-            first = int(table["coefficient_start"].iloc[0])
+            first = int(images["coefficient_start"].iloc[start])
             array[first : first + len(packed)] = packed
             array.flush()  # type: ignore[attr-defined]
-            done.add(chunk)
-            write_json(work / "progress.json", {"key": state["key"], "done": sorted(done)})
-            progress.advance(len(table))
+            done = min(start + size, len(images))
+            write_json(work / "progress.json", {"key": state["key"], "images_done": done})
+            progress.advance(done - start)
 
 
 def _transformed(
-    tables: list[pd.DataFrame], job: _Job, scale: float, workers: int
+    tables: Iterable[pd.DataFrame], n_tables: int, job: _Job, scale: float, workers: int
 ) -> Iterator[NDArray[np.float16]]:
-    """Packed coefficients of each table in order, by this process or by several."""
+    """Packed coefficients of each of the tables in order, by this process or by several."""
     count = workers or len(os.sched_getaffinity(0))
-    if count == 1 or len(tables) == 1:
+    if count == 1 or n_tables <= 1:
         for table in tables:
             yield _pack(table, job, scale)
         return
     with ProcessPoolExecutor(
-        min(count, len(tables)), mp_context=get_context("spawn"), initializer=_one_thread
+        min(count, n_tables), mp_context=get_context("spawn"), initializer=_one_thread
     ) as pool:
         # a few chunks ahead of the writer, no more: memory stays bounded
-        pending = []
+        pending: deque[Future[NDArray[np.float16]]] = deque()
         for table in tables:
             pending.append(pool.submit(_pack, table, job, scale))
             if len(pending) > 2 * count:
-                yield pending.pop(0).result()
+                yield pending.popleft().result()
         for future in pending:
             yield future.result()
 

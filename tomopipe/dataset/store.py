@@ -14,15 +14,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tomopipe.dataset.batch import Batch
-from tomopipe.dataset.images import CTF_COLUMNS, column, ctf_parameters
+from tomopipe.dataset.images import CTF_COLUMNS
+from tomopipe.dataset.reader import Reader
 from tomopipe.errors import StateError
 from tomopipe.io.atomic import read_json, read_parquet
-from tomopipe.physics.ctf import ctf
-from tomopipe.physics.dose import dose_weight
 from tomopipe.physics.fourier import HalfPlane, half_plane
 
 STEP_FORMAT = 1
 _VIEW = [f"view_{i}{j}" for i in range(3) for j in range(3)]
+# names and origins of images, half of a large table, stay on disk
+_COLUMNS = [
+    *_VIEW,
+    *CTF_COLUMNS,
+    *("dose_e_per_A2", "tilt_degrees", "scale", "pixel_size_angstrom"),
+    *("premultiplied", "dose_weighted", "coefficient_start", "coefficient_count", "kept_count"),
+]
 
 
 class Store:
@@ -40,6 +46,8 @@ class Store:
         Table of the view's images, grouped by particle.
     image_start
         `(n_particles + 1,)` where each particle's images begin in that table.
+    coefficients
+        `(n_coefficients, 2)` (Re, Im) of the whole store, mapped from disk.
     """
 
     def __init__(
@@ -57,7 +65,7 @@ class Store:
         self.half: NDArray[np.int8] = self.particles["half"].to_numpy(np.int8)
         self.images_per_particle: NDArray[np.int64] = self.particles["n_images"].to_numpy(np.int64)
         self.image_start = np.concatenate([[0], np.cumsum(self.images_per_particle)])
-        self._coefficients = np.load(path / "coefficients.npy", mmap_mode="r")
+        self.coefficients: NDArray[np.float16] = np.load(path / "coefficients.npy", mmap_mode="r")
 
     @classmethod
     def open(cls, path: Path | str, uids: Sequence[str] | None = None) -> Store:
@@ -86,7 +94,7 @@ class Store:
             path,
             meta,
             read_parquet(path / "particles.parquet"),
-            read_parquet(path / "images.parquet"),
+            read_parquet(path / "images.parquet", _COLUMNS),
         )
         return store if uids is None else store.subset(uids)
 
@@ -140,7 +148,8 @@ class Store:
         return len(self.lattice)
 
     @cached_property
-    def _start(self) -> NDArray[np.int64]:
+    def starts(self) -> NDArray[np.int64]:
+        """`(n_images,)` where each image's coefficients begin in `coefficients`."""
         return self.images["coefficient_start"].to_numpy(np.int64)
 
     @cached_property
@@ -161,13 +170,8 @@ class Store:
         )
 
     @cached_property
-    def _image_table(self) -> dict[str, Tensor]:
-        table = ctf_parameters(self.images)
-        for name in ("dose_e_per_A2", "tilt_degrees", "scale", "pixel_size_angstrom"):
-            table[name] = column(self.images, name)
-        for name in ("premultiplied", "dose_weighted"):
-            table[name] = torch.from_numpy(self.images[name].to_numpy(bool, copy=True))
-        return table
+    def _reader(self) -> Reader:
+        return Reader(self)
 
     def batch(
         self,
@@ -175,6 +179,9 @@ class Store:
         *,
         tilts: Sequence[NDArray[np.integer]] | None = None,
         first: int | None = None,
+        inside: bool = False,
+        fraction: float = 1.0,
+        rng: np.random.Generator | None = None,
         device: torch.device | str = "cpu",
     ) -> Batch:
         """Everything about some particles, flat.
@@ -187,88 +194,13 @@ class Store:
             For each of them, which of its images (0 … n-1); all by default.
         first
             At most this many coefficients of each image: those of lowest frequency.
+        inside
+            Only coefficients inside the dose mask.
+        fraction, rng
+            Only a random share of the coefficients, and where it is drawn from.
         device
-            Where the tensors go.
+            Where the tensors go; made there at once by `dataset.reader.Reader`.
         """
-        chosen = np.asarray(particles, dtype=np.int64)
-        starts = self.image_start[chosen]
-        if tilts is None:
-            lengths = self.images_per_particle[chosen]
-            images = _ranges(starts, lengths)
-        else:
-            lengths = np.array([len(t) for t in tilts], dtype=np.int64)
-            images = np.repeat(starts, lengths) + np.concatenate([np.asarray(t) for t in tilts])
-        image_particle = np.repeat(np.arange(len(chosen)), lengths)
-        return self._batch(chosen, images, image_particle, first).to(device)
-
-    def _batch(
-        self,
-        particles: NDArray[np.int64],
-        images: NDArray[np.int64],
-        image_particle: NDArray[np.int64],
-        first: int | None,
-    ) -> Batch:
-        counts = self.counts[images]
-        if first is not None:
-            counts = np.minimum(counts, first)
-        lattice = torch.from_numpy(_ranges(np.zeros_like(counts), counts))
-        owner = torch.from_numpy(np.repeat(np.arange(len(images)), counts))
-        data = np.asarray(
-            self._coefficients[_ranges(self._start[images], counts)], dtype=np.float32
-        )
-        index = torch.from_numpy(images)
-        table = {k: v[index] for k, v in self._image_table.items()}
-        transfer, prefilter, damage = self._transfer(table, lattice, owner)
-        return Batch(
-            particles=torch.from_numpy(particles),
-            uids=list(self.uids[particles]),
-            images=index,
-            image_particle=torch.from_numpy(image_particle),
-            image_start=torch.from_numpy(np.concatenate([[0], np.cumsum(counts)])),
-            coefficient_image=owner,
-            coefficient_lattice=lattice,
-            data=torch.from_numpy(data),
-            ctf=transfer,
-            prefilter=prefilter,
-            damage=damage,
-            weight=self._weight(table, damage, owner),
-            kept=lattice < torch.from_numpy(self.kept_counts[images])[owner],
-            view=self.views[index],
-            dose=table["dose_e_per_A2"].float(),
-            tilt=table["tilt_degrees"].float(),
-            lattice=self.lattice,
-            box=self.box,
-        )
-
-    def _transfer(
-        self, table: dict[str, Tensor], lattice: Tensor, owner: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Transfer as stored, prefilter and damage of each coefficient, `(C,)` float32."""
-        pixel = table["pixel_size_angstrom"][owner]
-        s = self.lattice[lattice].double() / (self.box * pixel)[:, None]
-        optics = {name: table[name][owner] for name in CTF_COLUMNS}
-        value = ctf(s[:, None], **optics)[:, 0] * table["scale"][owner]
-        value = torch.where(torch.isnan(value), torch.ones_like(value), value)
-        dose, voltage = table["dose_e_per_A2"][owner], table["voltage_kv"][owner]
-        damage = dose_weight(s.norm(dim=-1), dose, voltage)
-        damage = torch.nan_to_num(damage, nan=1.0)
-        ones = torch.ones_like(value)
-        prefilter = torch.where(table["premultiplied"][owner], value, ones)
-        prefilter = prefilter * torch.where(table["dose_weighted"][owner], damage, ones)
-        return (value * prefilter).float(), prefilter.float(), damage.float()
-
-    def _weight(self, table: dict[str, Tensor], damage: Tensor, owner: Tensor) -> Tensor:
-        weight = torch.ones_like(damage)
-        if self.meta["settings"]["dose_weighting"]:
-            weight = weight * damage
-        if self.meta["settings"]["tilt_weighting"]:
-            cosine = torch.cos(torch.deg2rad(torch.nan_to_num(table["tilt_degrees"], nan=0.0)))
-            weight = weight * cosine[owner].float()
-        return weight
-
-
-def _ranges(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """`starts[i] … starts[i] + lengths[i] - 1` for every i, in one array."""
-    ends = np.cumsum(lengths)
-    offsets = np.repeat(starts - (ends - lengths), lengths)
-    return np.asarray(np.arange(len(offsets)) + offsets, dtype=np.int64)
+        return self._reader.batch(
+            particles, tilts=tilts, first=first, inside=inside, fraction=fraction, rng=rng
+        ).to(device)

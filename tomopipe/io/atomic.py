@@ -170,8 +170,8 @@ def write_parquet(path: Path | str, table: pd.DataFrame) -> None:
         table.to_parquet(temporary, index=False)
 
 
-def read_parquet(path: Path | str) -> pd.DataFrame:
-    """Read a parquet table.
+def read_parquet(path: Path | str, columns: list[str] | None = None) -> pd.DataFrame:
+    """Read a parquet table, all of it or some columns.
 
     Raises
     ------
@@ -179,7 +179,7 @@ def read_parquet(path: Path | str) -> pd.DataFrame:
         If the file is missing or damaged.
     """
     try:
-        return pd.read_parquet(path)
+        return pd.read_parquet(path, columns=columns)
     except (FileNotFoundError, NotADirectoryError):
         raise _missing(path) from None
     except (OSError, ValueError) as error:

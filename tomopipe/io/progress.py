@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from types import TracebackType
@@ -53,6 +54,8 @@ class Progress:
         return (time.monotonic() - self._start) * (self.total - self.done) / steps
 
     def _write(self, note: str) -> None:
+        if int(os.environ.get("RANK", "0")):  # of many processes the first one speaks
+            return
         elapsed = time.monotonic() - self._start
         text = (
             f"{self.label}: {self.done}/{self.total} ({100 * self.done // self.total} %), "

@@ -24,6 +24,7 @@ _TOKEN = re.compile(r'"([^"]*)"(?=\s|$)|\'([^\']*)\'(?=\s|$)|(\S+)')
 # what starfile does not keep as it stands: quotes, hashes, and its two spellings of a missing value
 # that are not "nan"
 _SPECIAL = re.compile(r"[\"'#]|(?<!\S)(?:NaN|<NA>)(?!\S)")
+_ROWS_AT_ONCE = 1 << 16  # written: as Python's strings they take ten times their room in the table
 
 
 @dataclass(frozen=True)
@@ -254,7 +255,9 @@ def _block_lines(block: Block) -> Iterator[str]:
     else:
         yield "loop_"
         yield from (f"_{column} #{number}" for number, column in enumerate(columns, 1))
-        yield from map("  ".join, zip(*(_written(block.table[c]) for c in columns), strict=True))
+        for start in range(0, len(block.table), _ROWS_AT_ONCE):
+            rows = block.table.iloc[start : start + _ROWS_AT_ONCE]
+            yield from map("  ".join, zip(*(_written(rows[c]) for c in columns), strict=True))
     yield ""
 
 

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from tomopipe.models.mlp import ResidualLinear
 
+_PIECE = 1 << 11  # points that are worked on at once: their hidden layers stay in a CPU's cache
+
 
 class FourierDecoder(nn.Module):
     """Residual network from Gaussian features of a frequency, and z, to (Re, Im).
@@ -28,7 +30,9 @@ class FourierDecoder(nn.Module):
         self.body = nn.Sequential(*(ResidualLinear(hidden) for _ in range(layers)))
         self.last = nn.Linear(hidden, 2)
 
-    def forward(self, points: Tensor, particle: Tensor, z: Tensor) -> Tensor:
+    def forward(
+        self, points: Tensor, particle: Tensor, z: Tensor, dtype: torch.dtype = torch.float32
+    ) -> Tensor:
         """Transform of each particle's volume at its points.
 
         Parameters
@@ -39,33 +43,81 @@ class FourierDecoder(nn.Module):
             `(C,)` row of `z` that each point belongs to.
         z
             `(P, zdim)` latents; zdim may be 0.
+        dtype
+            Of the matrix products.
 
         Returns
         -------
         Tensor
-            `(C, 2)` (Re, Im).
+            `(C, 2)` (Re, Im) float32.
         """
         sign = half_space_sign(points)
-        phase = (points * sign[:, None]) @ self.features.T
-        known = torch.cat([phase.sin(), phase.cos()], dim=-1)
-        hidden = torch.relu(self._first(known, particle, z))
-        value = self.last(self.body(hidden)).float()
+        weights = self.weights(z, dtype)
+        pieces = zip(
+            torch.split(points * sign[:, None], _PIECE), torch.split(particle, _PIECE), strict=True
+        )
+        parts = [
+            self._outputs(joined_inputs(p, o, len(z), self.features).to(dtype), weights)
+            for p, o in pieces
+        ]
+        value = torch.cat(parts) if parts else points[:, :2]
         return torch.stack([value[:, 0], value[:, 1] * sign], dim=-1)
 
-    def _first(self, known: Tensor, particle: Tensor, z: Tensor) -> Tensor:
-        """The first layer, with z multiplied once per particle instead of once per point.
+    def residual_layers(self) -> list[ResidualLinear]:
+        """The layers between the first and the last."""
+        return [layer for layer in self.body if isinstance(layer, ResidualLinear)]
 
-        W_z z + b of each particle is handed to its points as a product with their one-hot particle,
-        joined to the product with the features: one matrix product forward, one backward, and no
-        scatter, which would be slow on a CPU and not reproducible on a GPU.
+    def weights(self, z: Tensor, dtype: torch.dtype) -> list[Tensor]:
+        """First matrix (W_z z + b of each particle joined to it), then those of the other layers.
+
+        z is multiplied once per particle instead of once per point. What it gives is handed to the
+        points as a product with their one-hot particle, joined to the product with the features:
+        one matrix product forward, one backward, and no scatter, which would be slow on a CPU and
+        not reproducible on a GPU. The residual layers' x + W x is a product with W + 1.
         """
-        width = known.shape[1]
+        width = 2 * len(self.features)
         from_z = F.linear(z, self.first.weight[:, width:], self.first.bias)  # (P, hidden)
-        owner = F.one_hot(particle, len(z)).to(known.dtype)
-        weight = torch.cat(
-            [self.first.weight[:, :width], from_z.to(self.first.weight.dtype).T], dim=1
-        )
-        return F.linear(torch.cat([known, owner], dim=1), weight)
+        one = torch.eye(len(from_z.T), device=z.device)
+        layers = [torch.cat([self.first.weight[:, :width], from_z.T], dim=1)]
+        layers += [self.last.weight, self.last.bias]
+        for layer in self.residual_layers():
+            layers += [layer.weight + one, layer.bias]
+        return [w.to(dtype) for w in layers]
+
+    def _outputs(self, inputs: Tensor, weights: list[Tensor]) -> Tensor:
+        first, *rest = weights
+        return _later_layers(torch.relu_(inputs @ first.T), rest)
+
+    @torch.no_grad()
+    def many(self, points: Tensor, z: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Transforms `(P, C, 2)` of all volumes at the same `(C, 3)` points with z >= 0.
+
+        What the first layer makes of the points is shared by all volumes.
+        """
+        first, *rest = self.weights(z, dtype)
+        width = 2 * len(self.features)
+        found = []
+        for piece in torch.split(points, _PIECE):
+            phase = piece @ self.features.T
+            shared = torch.cat([phase.sin(), phase.cos()], dim=1).to(dtype) @ first[:, :width].T
+            each = [_later_layers(torch.relu_(shared + own), rest) for own in first[:, width:].T]
+            found.append(torch.stack(each))
+        return torch.cat(found, dim=1)
+
+
+def _later_layers(hidden: Tensor, weights: list[Tensor]) -> Tensor:
+    """Residual and last layers on `(C, hidden)`: `(C, 2)` float32."""
+    last, last_bias, *body = weights
+    for weight, bias in zip(body[::2], body[1::2], strict=True):
+        hidden = torch.relu_(F.linear(hidden, weight, bias))
+    return F.linear(hidden, last, last_bias).float()
+
+
+def joined_inputs(points: Tensor, particle: Tensor, particles: int, features: Tensor) -> Tensor:
+    """Features of `(C, 3)` points in the upper half and one-hot particle: `(C, features + P)`."""
+    phase = points @ features.T
+    owner = F.one_hot(particle, particles).to(phase.dtype)
+    return torch.cat([phase.sin(), phase.cos(), owner], dim=1)
 
 
 def half_space_sign(points: Tensor) -> Tensor:

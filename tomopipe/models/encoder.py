@@ -95,12 +95,25 @@ class VolumeEncoder(nn.Module):
 
     def forward(self, batch: Batch, mean: FixedVolumes, *, damage: bool) -> tuple[Tensor, Tensor]:
         """Mean and log variance of each particle's latent, each `(P, zdim)`."""
+        return self.from_sums(self.subspace.sums(*self.statistics(batch, mean, damage=damage)))
+
+    def from_sums(self, sums: Tensor) -> tuple[Tensor, Tensor]:
+        """The same from the subspace's sums over the tilts of each particle, `(P, …)`."""
         with torch.no_grad():
-            linear, covariance = self.subspace(*self.statistics(batch, mean, damage=damage))
+            linear, covariance = self.subspace.posterior(sums)
             log_variance = covariance.diagonal(dim1=-2, dim2=-1).clamp(min=1e-6).log()
         change = self.network(torch.cat([linear, log_variance], dim=-1))
         start = torch.cat([linear[:, : self.zdim], log_variance[:, : self.zdim]], dim=-1)
         return _posterior(start + change)
+
+    @torch.no_grad()
+    def image_sums(self, batch: Batch, mean: FixedVolumes, *, damage: bool) -> Tensor:
+        """The subspace's sums of every image of a batch by itself, `(I, …)`.
+
+        They do not change in training: what a step encodes is a sum of rows made once.
+        """
+        statistics = self.statistics(batch, mean, damage=damage, by_image=True)
+        return self.subspace.sums(*statistics)
 
     @torch.no_grad()
     def adopt(self, basis: Tensor) -> None:
@@ -120,9 +133,12 @@ class VolumeEncoder(nn.Module):
 
     @torch.no_grad()
     def statistics(
-        self, batch: Batch, mean: FixedVolumes, *, damage: bool
+        self, batch: Batch, mean: FixedVolumes, *, damage: bool, by_image: bool = False
     ) -> tuple[Tensor, Tensor]:
-        """Back-projected residuals b `(P, V, 2)` and their power a `(P, V)`."""
+        """Back-projected residuals b `(P, V, 2)` and their power a `(P, V)`.
+
+        With `by_image`, of each image: `(I, V, 2)` and `(I, V)`.
+        """
         inside = batch.lattice.square().sum(-1) <= self.radius**2
         batch = batch.where(inside[batch.coefficient_lattice])
         image = ImageModel.of(batch, damage=damage)
@@ -130,14 +146,19 @@ class VolumeEncoder(nn.Module):
         residual = batch.data - image.transfer[:, None] * mean(points)
         matched = (image.weight * image.transfer)[:, None] * residual
         power = (image.weight * image.transfer**2)[:, None]
-        sums = self._insert(batch, points, torch.cat([matched, power], dim=1))
+        owner = batch.coefficient_image if by_image else batch.coefficient_particle()
+        n = batch.n_images if by_image else batch.n_particles
+        sums = self._insert(points * batch.box, owner, n, torch.cat([matched, power], dim=1))
         return sums[..., :2], sums[..., 2]
 
-    def _insert(self, batch: Batch, points: Tensor, values: Tensor) -> Tensor:
-        """Trilinear sums `(P, n_voxels, 3)` of (Re, Im, power), all in the upper half of space."""
+    def _insert(self, points: Tensor, owner: Tensor, n: int, values: Tensor) -> Tensor:
+        """Trilinear sums `(n, n_voxels, 3)` of (Re, Im, power), all in the upper half of space.
+
+        Points are in Fourier pixels; `owner` is the row of the sums that each belongs to.
+        """
         sign = half_space_sign(points)
         values = values * torch.stack([torch.ones_like(sign), sign, torch.ones_like(sign)], dim=1)
-        place = points * (sign * batch.box)[:, None]
+        place = points * sign[:, None]
         floor = place.floor()
         part = (place - floor)[:, None]  # (C, 1, 3)
         share = torch.where(self.corners == 1, part, 1 - part).prod(-1)  # (C, 8)
@@ -145,10 +166,10 @@ class VolumeEncoder(nn.Module):
         x, y, z = (corner + corner.new_tensor([self.radius + 1, self.radius + 1, 0])).unbind(-1)
         voxel = self.voxel[z, y, x]
         n_voxels = len(self.lattice)
-        row = batch.coefficient_particle()[:, None] * (n_voxels + 1) + voxel
-        sums = values.new_zeros(batch.n_particles * (n_voxels + 1), 3)
+        row = owner[:, None] * (n_voxels + 1) + voxel
+        sums = values.new_zeros(n * (n_voxels + 1), 3)
         sums.index_add_(0, row.flatten(), (share[..., None] * values[:, None]).flatten(0, 1))
-        return sums.view(batch.n_particles, -1, 3)[:, :-1]
+        return sums.view(n, -1, 3)[:, :-1]
 
 
 def _half_ball(radius: int) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tomopipe.models.decoder import half_space_sign
 from tomopipe.physics.fourier import crop_or_pad, fft3c, frequencies
 
 _PADDING = 2
@@ -29,6 +30,9 @@ class FixedVolumes(nn.Module):
     basis: Tensor
     envelope: Tensor
     grid: Tensor
+    corners: Tensor
+    strides: Tensor
+    steps: Tensor
     amplitude: Tensor
 
     def __init__(self, mean: Tensor, basis: Tensor, envelope: Tensor | None = None) -> None:
@@ -36,8 +40,8 @@ class FixedVolumes(nn.Module):
         self.register_buffer("mean", mean.float())
         self.register_buffer("basis", basis.float())
         self.register_buffer("envelope", (mean if envelope is None else envelope).float().clone())
-        self.register_buffer("grid", torch.empty(0), persistent=False)
-        self.register_buffer("amplitude", torch.empty(0), persistent=False)
+        for name in ("grid", "corners", "strides", "steps", "amplitude"):
+            self.register_buffer(name, torch.empty(0), persistent=False)
         self.refresh()
 
     @classmethod
@@ -50,38 +54,67 @@ class FixedVolumes(nn.Module):
         box = self.mean.shape[-1]
         self.known = bool((self.mean != 0).any())
         self.amplitude = _shell_amplitude(fft3c(self.envelope))
-        volumes = torch.cat([self.mean[None], self.basis])
-        fine = [torch.view_as_real(fft3c(crop_or_pad(v, _PADDING * box))) for v in volumes]
-        self.grid = torch.stack(fine).movedim(-1, 1).flatten(0, 1)[None].contiguous()
+        m = _PADDING * box
+        rows = m // 2 + 1, m + 1, m + 1
+        around = torch.arange(m + 1) % m  # a transform is periodic
+        grid = self.mean.new_empty(*rows, 1 + len(self.basis), 2)
+        for i, volume in enumerate([self.mean, *self.basis]):
+            fine = torch.view_as_real(fft3c(crop_or_pad(volume, m)))
+            grid[..., i, :] = fine[around[m // 2 :]][:, around][:, :, around]
+        # a row for each voxel, so that a corner's numbers lie together; z < 0 follows from Friedel
+        self.grid = grid.view(-1, 2 * (1 + len(self.basis)))
+        corners = torch.cartesian_prod(*[torch.arange(2)] * 3)
+        strides = torch.tensor([1, rows[2], rows[1] * rows[2]])
+        self.corners, self.strides = corners.to(grid.device), strides.to(grid.device)
+        self.steps = (corners * strides).sum(-1).to(grid.device)  # from a corner to all eight
 
     def forward(self, points: Tensor) -> Tensor:
         """`(C, 2)` (Re, Im) of the mean's transform at `(C, 3)` points in cycles per pixel."""
         if not self.known:
             return torch.zeros_like(points[:, :2])
-        return self._sample(self.grid[:, :2], points).T
+        return self.volumes_at(points)[:, 0]
 
     def at(self, points: Tensor, particle: Tensor, z: Tensor) -> Tensor:
         """`(C, 2)` of V(z) of each point's particle `(C,)`, with latents `(P, zdim >= K)`."""
         k = len(self.basis)
         if k == 0:
             return self.forward(points)
-        value = self._sample(self.grid, points).view(1 + k, 2, -1)
-        return value[0].T + torch.einsum("krc,ck->cr", value[1:], z[:, :k][particle])
+        value = self.volumes_at(points)
+        return value[:, 0] + torch.einsum("ckr,ck->cr", value[:, 1:], z[:, :k][particle])
 
-    def _sample(self, grid: Tensor, points: Tensor) -> Tensor:
-        m = grid.shape[-1]
-        place = 2 * (points * m + m // 2) / (m - 1) - 1
-        value: Tensor = F.grid_sample(grid, place[None, None, None], align_corners=True)
-        return value[0, :, 0, 0]
+    def volumes_at(self, points: Tensor) -> Tensor:
+        """`(C, 1 + K, 2)` transforms of mean and directions at `(C, 3)` points of any sign."""
+        sign = half_space_sign(points)[:, None]
+        value = self.sample(points * sign)
+        return torch.stack([value[..., 0], value[..., 1] * sign], dim=-1)
+
+    @torch.no_grad()
+    def sample(self, points: Tensor) -> Tensor:
+        """Trilinear samples `(C, 1 + K, 2)` of mean and directions at points with z >= 0.
+
+        One weighted sum over eight rows of a table for each point, all volumes at once.
+        """
+        m = _PADDING * self.mean.shape[-1]
+        place = points * m
+        floor = place.floor()
+        part = (place - floor)[:, None]  # (C, 1, 3)
+        share = torch.where(self.corners == 1, part, 1 - part).prod(-1)  # (C, 8)
+        centre = (m // 2) * (m + 2)  # row of frequency 0
+        row = ((floor.long() * self.strides).sum(-1) + centre)[:, None] + self.steps
+        value = F.embedding_bag(row, self.grid, per_sample_weights=share, mode="sum")
+        return value.view(len(points), -1, 2)
 
     def scale(self, points: Tensor) -> Tensor:
         """Root-mean-square amplitude of the envelope at the radius of `(C, 3)` points: `(C, 1)`.
 
         The decoder's output is multiplied by it, so that it is of order 1 at every frequency.
         """
-        radius = points.norm(dim=-1) * self.mean.shape[-1]
+        return self.gain(points.norm(dim=-1) * self.mean.shape[-1])[:, None]
+
+    def gain(self, radius: Tensor) -> Tensor:
+        """The same, of any shape, at radii in Fourier pixels."""
         low = radius.floor().long().clamp(max=len(self.amplitude) - 2)
-        return torch.lerp(self.amplitude[low], self.amplitude[low + 1], radius - low)[:, None]
+        return torch.lerp(self.amplitude[low], self.amplitude[low + 1], radius - low)
 
 
 def _shell_amplitude(transform: Tensor) -> Tensor:

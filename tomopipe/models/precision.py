@@ -1,7 +1,9 @@
-"""Where bfloat16 is worth using: the decoder's matrix products, on hardware that has it."""
+"""The precision of the decoder's matrix products; everything else is float32."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
 import torch
@@ -9,10 +11,27 @@ import torch
 from tomopipe.config.training import TrainingSettings
 
 
-def half_precision(settings: TrainingSettings, device: torch.device) -> torch.autocast:
-    """Context in which matrix products are bfloat16, if settings and `device` say so."""
+def product_dtype(settings: TrainingSettings, device: torch.device) -> torch.dtype:
+    """What the decoder's matrices are multiplied in: bfloat16 if settings and `device` say so."""
     wanted = settings.dtype == "bfloat16" or (settings.dtype == "auto" and _fast(device.type))
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted)
+    return torch.bfloat16 if wanted else torch.float32
+
+
+@contextmanager
+def products(settings: TrainingSettings, device: torch.device) -> Iterator[torch.dtype]:
+    """Context of the decoder's matrix products; gives their type.
+
+    With `dtype: tf32` a GPU rounds what float32 products read to 10 bits; a CPU does not know it.
+    """
+    if device.type != "cuda":
+        yield product_dtype(settings, device)
+        return
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = settings.dtype == "tf32"
+    try:
+        yield product_dtype(settings, device)
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
 
 
 @cache

@@ -38,14 +38,34 @@ class VoxelSubspace(nn.Module):
         power
             `(P, V)` a.
         """
+        return self.posterior(self.sums(matched, power))
+
+    def sums(self, matched: Tensor, power: Tensor) -> Tensor:
+        """What the posterior needs of some images, `(n, K + K (K + 1) / 2)`: it adds up over them.
+
+        The first K are U · (b - a offset), the others the upper triangle of U^T a U.
+        """
         u = self.components
         residual = matched - power[..., None] * self.offset
-        squared = torch.einsum("vck,vcl->vkl", u, u).flatten(1)  # (V, K^2)
-        k = u.shape[-1]
-        precision = (power @ squared).view(-1, k, k) + torch.eye(k, device=u.device)
-        covariance = torch.linalg.inv(precision)
-        projected = residual.flatten(1) @ u.flatten(0, 1)
-        return (covariance @ projected[..., None])[..., 0], covariance
+        row, column = self._triangle()
+        squared = (u[..., row] * u[..., column]).sum(1)  # (V, K (K + 1) / 2)
+        return torch.cat([residual.flatten(1) @ u.flatten(0, 1), power @ squared], dim=1)
+
+    def posterior(self, sums: Tensor) -> tuple[Tensor, Tensor]:
+        """Posterior mean `(P, K)` and covariance `(P, K, K)` from the sums of each particle."""
+        k = self.components.shape[-1]
+        row, column = self._triangle()
+        precision = sums.new_zeros(len(sums), k, k)
+        precision[:, row, column] = sums[:, k:]
+        precision[:, column, row] = sums[:, k:]
+        precision.diagonal(dim1=-2, dim2=-1).add_(1)
+        covariance, _ = torch.linalg.inv_ex(precision)  # inv would wait for a GPU, to check
+        return (covariance @ sums[:, :k, None])[..., 0], covariance
+
+    def _triangle(self) -> tuple[Tensor, Tensor]:
+        k = self.components.shape[-1]
+        row, column = torch.triu_indices(k, k, device=self.components.device)
+        return row, column
 
     @torch.no_grad()
     def fit(self, matched: Tensor, power: Tensor, prior: Tensor, rounds: int) -> None:

@@ -7,16 +7,18 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from tomopipe.physics.fourier import ifft3c
+from tomopipe.models.decoder import FourierDecoder
+from tomopipe.models.mean import FixedVolumes
 
-Decode = Callable[[Tensor], Tensor]  # (C, 3) cycles per pixel -> (C, 2) (Re, Im)
+Decode = Callable[[Tensor, Tensor], Tensor]  # (C, 3) cycles per pixel, (P, K) -> (P, C, 2)
 
-_POINTS = 1 << 16
+_POINTS = 1 << 14
+_VOXELS = 1 << 24  # of the volumes that are made at once
 
 
 @torch.no_grad()
-def decode_volume(decode: Decode, box: int, size: int, device: torch.device) -> Tensor:
-    """Volume of a decoder, real `(size, size, size)`, in the decoder's scale.
+def decode_volumes(decode: Decode, z: Tensor, box: int, size: int) -> Tensor:
+    """Volumes of a decoder at latents `(P, K)`: real `(P, size, size, size)`, decoder's scale, CPU.
 
     Only the half z >= 0 of frequencies below the Nyquist of `size` is decoded; the other half
     follows from Friedel's law. DC is left 0.
@@ -24,13 +26,14 @@ def decode_volume(decode: Decode, box: int, size: int, device: torch.device) -> 
     Parameters
     ----------
     decode
-        Gives the transform at points in cycles per pixel of the model's box.
+        Gives the transforms of all volumes at points with z >= 0, in cycles per pixel of the
+        model's box.
+    z
+        Latents, on the device where `decode` works.
     box
         Box of the model.
     size
-        Box of the volume, at most `box`: the volume is Fourier-cropped.
-    device
-        Where `decode` works.
+        Box of the volumes, at most `box`: they are Fourier-cropped.
 
     Raises
     ------
@@ -41,15 +44,41 @@ def decode_volume(decode: Decode, box: int, size: int, device: torch.device) -> 
         raise ValueError(
             f"volumes of a model of box {box} can have an even box of 4 to {box}, not {size}"
         )
-    transform = torch.zeros(size, size, size, dtype=torch.complex64, device=device)
-    c = size // 2
-    for x, y, z in _half_lattice(size, device):
-        points = torch.stack([x, y, z], dim=-1).float() / box
-        value = torch.view_as_complex(decode(points).contiguous())
-        transform[c - z, c - y, c - x] = value.conj()
-        transform[c + z, c + y, c + x] = value
-    volume: Tensor = ifft3c(transform).real * (size / box) ** 3
-    return volume
+    out = torch.empty(len(z), size, size, size)
+    at_once = max(1, _VOXELS // size**3)
+    for first in range(0, len(z), at_once):
+        rows = z[first : first + at_once]
+        out[first : first + at_once] = _some_volumes(decode, rows, box, size)
+    return out * (size / box) ** 3
+
+
+def _some_volumes(decode: Decode, z: Tensor, box: int, size: int) -> Tensor:
+    """Inverse transforms of the decoded half spaces."""
+    half = torch.zeros(len(z), (size // 2 + 1) * size * size, 2, device=z.device)
+    for x, y, height in _half_lattice(size, z.device):
+        points = torch.stack([x, y, height], dim=-1).float() / box
+        value = decode(points, z)
+        half[:, (height * size + y % size) * size + x % size] = value
+        flat = height == 0  # the plane z = 0 holds both of each Friedel pair
+        opposite = ((-y) % size * size + (-x) % size)[flat]
+        half[:, opposite] = value[:, flat] * value.new_tensor([1.0, -1.0])
+    transform = torch.view_as_complex(half).view(len(z), -1, size, size)
+    # z is the halved axis, which must come last
+    volume = torch.fft.irfftn(transform, s=(size, size, size), dim=(-2, -1, -3))
+    centred: Tensor = torch.fft.fftshift(volume, dim=(-3, -2, -1))
+    return centred
+
+
+def upper_half(
+    decoder: FourierDecoder, fixed: FixedVolumes, points: Tensor, z: Tensor, *, dtype: torch.dtype
+) -> Tensor:
+    """Transforms `(P, C, 2)` of the volumes at all latents, at `(C, 3)` points with z >= 0."""
+    value = fixed.scale(points) * decoder.many(points, z, dtype)
+    if not fixed.known and not len(fixed.basis):
+        return value
+    known = fixed.sample(points)
+    k = known.shape[1] - 1
+    return value + known[:, 0] + torch.einsum("ckr,pk->pcr", known[:, 1:], z[:, :k])
 
 
 def _half_lattice(size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor, Tensor]]:

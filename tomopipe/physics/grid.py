@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tomopipe.physics.fourier import crop_or_pad, fft3c, frequencies, gridding_envelope, ifft3c
+from tomopipe.physics.fourier import frequencies, gridding_envelope
 
 
 class FourierGrid:
@@ -33,12 +33,13 @@ class FourierGrid:
         radius = frequencies(m, 3, device)
         keep = _kept_half(x, y, z) & (radius < m / 2 - 0.5)
         self.n = int(keep.sum())
-        self._place = torch.nonzero(keep.reshape(-1))[:, 0]
         self._lookup = torch.full((m**3,), -1, dtype=torch.int64, device=device)
-        self._lookup[self._place] = torch.arange(self.n, device=device)
-        c = m // 2
-        mirrored = torch.stack([-z[keep], -y[keep], -x[keep]]) + c
-        self._mate = (mirrored[0] * m + mirrored[1]) * m + mirrored[2]
+        self._lookup[keep.reshape(-1)] = torch.arange(self.n, device=device)
+        x, y, z = x[keep], y[keep], z[keep]
+        # places in a real transform, `(m, m, m // 2 + 1)`, which holds both of a pair at x = 0
+        self._place = _place(x, y, z, m)
+        self._paired = torch.nonzero(x == 0)[:, 0]
+        self._mate = _place(x, -y, -z, m)[self._paired]
         self.shell = (radius[keep] / padding).round().long()
         self._envelope = gridding_envelope(box, m, 1).to(device)
 
@@ -63,21 +64,27 @@ class FourierGrid:
 
     def to_real(self, values: Tensor) -> Tensor:
         """Real volumes `(k, box, box, box)` of `(n, k)` complex values on the voxels."""
-        m, lo = self.size, self.size // 2 - self.box // 2
-        s = slice(lo, lo + self.box)
+        m, box = self.size, self.box
         out = []
         for column in values.unbind(1):  # one at a time: a padded grid is 8 times a volume
-            full = column.new_zeros(m**3)
-            full[self._mate] = column.conj()
-            full[self._place] = column
-            out.append(ifft3c(full.reshape(m, m, m)).real[s, s, s])
+            half = column.new_zeros(m * m * (m // 2 + 1))
+            half[self._mate] = column[self._paired].conj()
+            half[self._place] = column
+            half = half.reshape(m, m, m // 2 + 1)
+            # axis by axis, each cut to the box at once: the next one then has less to do
+            half = _cut(torch.fft.ifft(half, dim=0), 0, box)
+            half = _cut(torch.fft.ifft(half, dim=1), 1, box)
+            out.append(_cut(torch.fft.irfft(half, n=m, dim=2), 2, box))
         return torch.stack(out)
 
     def to_fourier(self, volumes: Tensor) -> Tensor:
         """`(n, k)` complex values on the voxels of `(k, box, box, box)` real volumes."""
-        columns = [
-            fft3c(crop_or_pad(volume, self.size)).reshape(-1)[self._place] for volume in volumes
-        ]
+        m, columns = self.size, []
+        for volume in volumes:
+            half = torch.fft.rfft(_padded(volume, 2, m), dim=2)
+            half = torch.fft.fft(_padded(half, 1, m), dim=1)
+            half = torch.fft.fft(_padded(half, 0, m), dim=0)
+            columns.append(half.reshape(-1)[self._place])
         return torch.stack(columns, 1)
 
     def undo_gridding(self, volumes: Tensor) -> Tensor:
@@ -96,3 +103,23 @@ class FourierGrid:
 def _kept_half(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
     """Which voxel of each Friedel pair the grid keeps."""
     return (x > 0) | ((x == 0) & ((y > 0) | ((y == 0) & (z >= 0))))
+
+
+def _place(x: Tensor, y: Tensor, z: Tensor, m: int) -> Tensor:
+    """Flat index of frequencies, x >= 0, in a real transform with zero first."""
+    return (z % m * m + y % m) * (m // 2 + 1) + x
+
+
+def _cut(array: Tensor, dim: int, box: int) -> Tensor:
+    """The `box` entries around the first one along `dim`, which goes to `box // 2`."""
+    before = array.narrow(dim, array.shape[dim] - box // 2, box // 2)
+    return torch.cat([before, array.narrow(dim, 0, box - box // 2)], dim)
+
+
+def _padded(array: Tensor, dim: int, size: int) -> Tensor:
+    """The reverse of `_cut`: `array` along `dim` in `size` entries, zeros in the middle."""
+    box = array.shape[dim]
+    shape = list(array.shape)
+    shape[dim] = size - box
+    after = array.narrow(dim, box // 2, box - box // 2)
+    return torch.cat([after, array.new_zeros(shape), array.narrow(dim, 0, box // 2)], dim)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tomopipe.dataset.batch import Batch
+from tomopipe.dataset.reader import Reader
 from tomopipe.dataset.store import Store
 from tomopipe.io.progress import Progress
 from tomopipe.physics.fourier import frequencies, gridding_envelope, ifft3c
@@ -18,7 +20,7 @@ from tomopipe.physics.fsc import fsc, shell_sum
 from tomopipe.physics.mask import sphere_mask
 
 _PADDING = 2
-_CHUNK_COEFFICIENTS = 2_000_000
+_CHUNK_COEFFICIENTS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -99,14 +101,16 @@ def accumulate(
 ) -> Sums:
     """Back-project `particles` (positions in the view), in batches of bounded size."""
     m = _PADDING * store.box
-    numerator = torch.zeros(m**3, 2, device=device)
-    denominator = torch.zeros(m**3, device=device)
-    for chunk in chunks(store, np.asarray(particles)):
-        _add(store.batch(chunk, device=device), numerator, denominator, m)
+    total = torch.zeros(m**3, 3, device=device)
+    for batch in batches(store, np.asarray(particles), device):
+        # each batch by itself first: small terms would be lost beside a sum of millions
+        total += _spread(batch, m)
         if progress is not None:
-            progress.advance(len(chunk))
-    complex_sum = torch.view_as_complex(numerator).reshape(m, m, m)
-    return Sums(complex_sum, denominator.reshape(m, m, m), store.box)
+            progress.advance(batch.n_particles)
+    total = total.reshape(m, m, m, 3)
+    total += _mates(total) * total.new_tensor([1.0, -1.0, 1.0])
+    numerator = torch.view_as_complex(total[..., :2].contiguous())
+    return Sums(numerator, total[..., 2].contiguous(), store.box)
 
 
 def chunks(
@@ -119,28 +123,44 @@ def chunks(
     return np.split(particles, np.flatnonzero(np.diff(group)) + 1) if len(particles) else []
 
 
-def _add(batch: Batch, numerator: Tensor, denominator: Tensor, m: int) -> None:
-    """Spread the coefficients of a batch, and their Friedel mates, over their 8 neighbours each."""
-    batch = batch.where(batch.kept)
+def batches(
+    store: Store, particles: NDArray[np.integer], device: torch.device | str
+) -> Iterator[Batch]:
+    """All coefficients of `particles` inside the dose mask, in batches of bounded size."""
+    reader = store if torch.device(device).type == "cpu" else Reader(store, device)
+    for part in chunks(store, particles):
+        yield reader.batch(part, inside=True)
+
+
+def _spread(batch: Batch, m: int) -> Tensor:
+    """Coefficients of a batch spread over their 8 neighbours each: `(m^3, 3)`.
+
+    The three are data (real, imaginary) and weights. Friedel mates are not spread: see `_mates`.
+    """
     a, b = batch.back_projection()
-    points = batch.points() * m
     values = torch.cat([batch.data * a[:, None], b[:, None]], 1)
-    for sign in (1, -1):
-        position = sign * points + m // 2
-        base = position.floor()
-        rest = position - base
-        corner = base.long()
-        for dz in (0, 1):
-            for dy in (0, 1):
-                for dx in (0, 1):
-                    offset = torch.tensor([dx, dy, dz], device=points.device)
-                    share = torch.where(offset.bool(), rest, 1 - rest).prod(1)
-                    i = (corner + offset) % m  # beyond the last voxel: outside the kept sphere
-                    index = (i[:, 2] * m + i[:, 1]) * m + i[:, 0]
-                    part = values * share[:, None]
-                    numerator[:, 0].index_add_(0, index, part[:, 0])
-                    numerator[:, 1].index_add_(0, index, sign * part[:, 1])
-                    denominator.index_add_(0, index, part[:, 2])
+    position = batch.points() * m + m // 2
+    base = position.floor()
+    rest = position - base
+    # per axis x, y, z: the two neighbours and their shares
+    shares = [(1 - r, r) for r in rest.unbind(1)]
+    # beyond the last voxel, outside the kept sphere, they come round
+    places = [(c % m, (c + 1) % m) for c in base.long().unbind(1)]
+    total = values.new_zeros(m**3, 3)
+    for dx, dy, dz in itertools.product((0, 1), repeat=3):
+        share = shares[0][dx] * shares[1][dy] * shares[2][dz]
+        index = (places[2][dz] * m + places[1][dy]) * m + places[0][dx]
+        total.index_add_(0, index, values * share[:, None])
+    return total
+
+
+def _mates(total: Tensor) -> Tensor:
+    """`total` `(m, m, m, 3)` at the opposite frequencies: index i goes to m - i, 0 stays.
+
+    Spreading a coefficient's Friedel mate gives the mirror image of spreading the coefficient, so
+    that the sums are mirrored once instead of spreading everything twice.
+    """
+    return total.flip(0, 1, 2).roll((1, 1, 1), (0, 1, 2))
 
 
 def half_maps(

@@ -99,9 +99,10 @@ def _branch(config: Config, results: Path, name: str) -> BranchRecord:
         settings={s: branch.settings(s).model_dump(mode="json") for s in branch.stages},
         selected=selected,
         consensus=_consensus(path / "consensus"),
-        linear=_model(path / "linear"),
+        fit=_if_there(path / "fit/fit.json", read_json),
+        linear=_model(path / "linear") or _fitted(path, "linear"),
         homogeneous=_model(path / "homogeneous"),
-        heterogeneous=_model(path / "heterogeneous"),
+        heterogeneous=_model(path / "heterogeneous") or _fitted(path, "heterogeneous"),
         convergence=_if_there(path / "convergence/convergence.json", read_json),
         analysis=analysis,
         selection=_selection(path, analysis),
@@ -120,6 +121,7 @@ def _state(waiting: bool, selected: pd.DataFrame | None, missing: tuple[str, ...
 # The file whose presence tells that a stage has finished.
 _LAST_FILE = {
     "consensus": "consensus/consensus.json",
+    "fit": "fit/fit.json",
     "linear": "linear/latents.parquet",
     "homogeneous": "homogeneous/model.safetensors",
     "heterogeneous": "heterogeneous/latents.parquet",
@@ -144,11 +146,20 @@ def _consensus(path: Path) -> ConsensusRecord | None:
     )
 
 
-def _model(path: Path) -> ModelRecord | None:
+def _fitted(path: Path, kind: str) -> ModelRecord | None:
+    """The model of this kind that `fit` has taken, or the linear one that the network beat."""
+    for folder in (path / "fit", path / "fit" / "linear"):
+        config = _if_there(folder / "config.json", read_json) or {}
+        if config.get("kind") == kind:
+            return _model(folder, kind)
+    return None
+
+
+def _model(path: Path, kind: str | None = None) -> ModelRecord | None:
     if not path.is_dir():
         return None
     return ModelRecord(
-        kind=path.name,
+        kind=kind or path.name,
         config=_if_there(path / "config.json", read_json) or {},
         metrics=_if_there(path / "metrics.jsonl", read_metrics),
         spectrum=_if_there(path / "spectrum.csv", pd.read_csv),

@@ -101,6 +101,7 @@ class BranchRecord:
     settings: dict[str, Any]
     selected: pd.DataFrame | None
     consensus: ConsensusRecord | None
+    fit: dict[str, Any] | None
     linear: ModelRecord | None
     homogeneous: ModelRecord | None
     heterogeneous: ModelRecord | None

@@ -95,6 +95,7 @@ def branch_sentences(branch: BranchRecord, record: Record) -> list[str]:
         _particles_sentence(branch, record),
         _consensus_sentence(branch),
         _linear_sentence(branch),
+        str((branch.fit or {}).get("reason", "")),
         convergence_sentence(branch.convergence),
         _clusters_sentence(branch),
         _decision_sentence(branch),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from tomopipe import __version__
-from tomopipe.config.simulate import SimulateSettings
+from tomopipe.config.simulate import MapState, SimulateSettings
 from tomopipe.io.atomic import atomic_directory, write_json, write_parquet
 from tomopipe.io.mrc import write_stack, write_volume
 from tomopipe.io.progress import Progress
@@ -23,19 +23,21 @@ from tomopipe.physics.ctf import ctf
 from tomopipe.physics.dose import dose_weight
 from tomopipe.physics.fourier import full_plane, ifft2c, shift_phase
 from tomopipe.physics.pose import euler_angles
+from tomopipe.simulate.maps import Trajectory
 from tomopipe.simulate.phantom import Blobs, complex_in_state, junk
 
 STEP_FORMAT = 1
 _CS_MM, _AMPLITUDE = 2.7, 0.07
-_JUNK = ("noise", "ice", "other")
+Density = Blobs | Trajectory
 
 
 def simulate_particles(settings: SimulateSettings, out: Path) -> None:
     """Write `particles.star` (Warp dialect), one stack per tomogram, and the truth.
 
-    `truth.parquet` has uid, state, coordinate (degrees of the arm over the range, 0 … 1; NaN where
-    nothing moves) and junk; `truth/{state}.mrc` are the states' maps at the pixel size of the
-    images, and `simulation.json` the settings, from which `true_volume` makes any map.
+    `truth.parquet` has uid, state, coordinate (0 … 1 along the motion, for the phantom its arm's
+    turn over the range; NaN where nothing moves), junk and the kind of junk; `truth/{state}.mrc`
+    are the states' maps at the pixel size of the images, and `simulation.json` the settings, from
+    which `true_volume` makes any map.
     """
     rng = np.random.default_rng(settings.seed)
     truth = _draw_truth(settings, rng)
@@ -47,7 +49,7 @@ def simulate_particles(settings: SimulateSettings, out: Path) -> None:
                 rows += _tomogram(folder, str(name), group, settings, noise, rng)
                 progress.advance(len(group))
         starfile.write(pd.DataFrame(rows), folder / "particles.star", overwrite=True)
-        write_parquet(folder / "truth.parquet", truth.drop(columns=["tomogram", "kind"]))
+        write_parquet(folder / "truth.parquet", truth.drop(columns="tomogram"))
         for state in settings.states:
             volume = true_volume(settings, state, 0.5)
             write_volume(
@@ -62,29 +64,45 @@ def simulate_particles(settings: SimulateSettings, out: Path) -> None:
 
 
 def true_volume(settings: SimulateSettings, state: str, coordinate: float = float("nan")) -> Tensor:
-    """Map `(box, box, box)` of a particle of `state` with its arm at `coordinate` (0 … 1)."""
-    return _model(settings, state, coordinate).volume(settings.box, settings.pixel_size_angstrom)
+    """Map `(box, box, box)` of a particle of `state` at `coordinate` (0 … 1) of its motion.
+
+    Raises
+    ------
+    InputError
+        If a map of the state is missing or is not a cube with a pixel size.
+    """
+    density = _model(settings, state, coordinate)
+    if isinstance(density, Trajectory):
+        return density.volume()
+    return density.volume(settings.box, settings.pixel_size_angstrom)
 
 
-def _model(settings: SimulateSettings, state: str, coordinate: float) -> Blobs:
-    moves = state == "whole" and np.isfinite(coordinate)
-    return complex_in_state(state, settings.motion_degrees * coordinate if moves else 0.0)
+def _model(settings: SimulateSettings, state: str, coordinate: float) -> Density:
+    """What a particle of `state` looks like; without a coordinate, at the motion's start."""
+    place = coordinate if np.isfinite(coordinate) else 0.0
+    given = settings.states.get(state)
+    if isinstance(given, MapState):
+        return _from_maps(settings, given.maps, place)
+    return complex_in_state(state, settings.motion_degrees * place if state == "whole" else 0.0)
+
+
+def _from_maps(settings: SimulateSettings, maps: tuple[str, ...], place: float = 0.0) -> Trajectory:
+    return Trajectory(maps, place, settings.box, settings.pixel_size_angstrom)
 
 
 def _draw_truth(settings: SimulateSettings, rng: np.random.Generator) -> pd.DataFrame:
     """State, coordinate and tomogram of every particle; shares as nearly as counts allow."""
     n_junk = round(settings.particles * settings.junk_fraction)
     n_good = settings.particles - n_junk
-    shares = np.array(list(settings.states.values()))
+    shares = np.array(list(settings.shares.values()))
     edges = np.round(np.cumsum(shares / shares.sum()) * n_good).astype(int)
     states = np.repeat(list(settings.states), np.diff(np.concatenate([[0], edges])))
     names = np.concatenate([states, np.full(n_junk, "junk")])
-    kinds = np.concatenate([np.full(n_good, ""), np.resize(_JUNK, n_junk)])
+    kinds = np.concatenate([np.full(n_good, ""), np.resize(settings.junk_kinds, n_junk)])
     order = rng.permutation(settings.particles)
     names, kinds = names[order], kinds[order]
-    coordinate = np.where(names == "whole", rng.uniform(size=len(names)), np.nan)
-    if settings.motion_degrees == 0:
-        coordinate[:] = np.nan
+    moves = np.isin(names, settings.moving)
+    coordinate = np.where(moves, rng.uniform(size=len(names)), np.nan)
     tomogram = np.sort(np.arange(settings.particles) % settings.tomograms)
     within = np.concatenate([np.arange(c) for c in np.bincount(tomogram)])
     labels = [f"tomo_{t + 1:03d}" for t in tomogram]
@@ -99,6 +117,36 @@ def _draw_truth(settings: SimulateSettings, rng: np.random.Generator) -> pd.Data
             "kind": kinds,
         }
     )
+
+
+@dataclass(frozen=True)
+class _Content:
+    """What lies in the box: a density, turned `(3, 3)` and then moved `(3,)` Å from the centre."""
+
+    density: Density
+    turn: NDArray[np.float64] = field(default_factory=lambda: np.eye(3))
+    offset: NDArray[np.float64] = field(default_factory=lambda: np.zeros(3))
+
+
+def _junk(kind: str, settings: SimulateSettings, rng: np.random.Generator) -> _Content:
+    """A particle that should not be there."""
+    if kind in ("off-centre", "misaligned"):
+        shares = np.array(list(settings.shares.values()))
+        state = str(rng.choice(list(settings.shares), p=shares / shares.sum()))
+        density = _model(settings, state, rng.uniform())
+        if kind == "misaligned":
+            return _Content(density, turn=np.asarray(Rotation.random(rng=rng).as_matrix()))
+        direction = rng.normal(size=3)
+        distance = rng.uniform(1 / 3, 1 / 2) * settings.box * settings.pixel_size_angstrom
+        return _Content(density, offset=direction / np.linalg.norm(direction) * distance)
+    if kind == "other" and settings.junk_maps:
+        return _Content(_from_maps(settings, (str(rng.choice(settings.junk_maps)),)))
+    blobs = junk(kind, rng)
+    if isinstance(settings.states.get(settings.reference), MapState):
+        # maps have units of their own: shapes of blobs are to be as heavy as beside the phantom
+        heavy = float(true_volume(settings, settings.reference).sum())
+        blobs = replace(blobs, weights=blobs.weights * heavy / complex_in_state("whole").mass)
+    return _Content(blobs)
 
 
 @dataclass(frozen=True)
@@ -128,11 +176,11 @@ def _tomogram(
         position = rng.uniform(200, 3800, size=3) * np.array([1, 1, 0.2])
         series = _draw_series(settings, defocus, rng)
         if particle.junk:
-            blobs = junk(str(particle.kind), rng)
+            content = _junk(str(particle.kind), settings, rng)
         else:
             coordinate = float(particle.coordinate)  # type: ignore[arg-type]
-            blobs = _model(settings, str(particle.state), coordinate)
-        images = _images(blobs, series, settings, noise, rng)
+            content = _Content(_model(settings, str(particle.state), coordinate))
+        images = _images(content, series, settings, noise, rng)
         rows += _rows(name, str(particle.uid), position, series, settings, len(rows))
         stack.extend(images)
     write_stack(folder / f"{name}.mrcs", np.stack(stack), settings.pixel_size_angstrom)
@@ -153,7 +201,7 @@ def _draw_series(settings: SimulateSettings, defocus: float, rng: np.random.Gene
 
 
 def _images(
-    blobs: Blobs,
+    content: _Content,
     series: _Series,
     settings: SimulateSettings,
     noise_level: float,
@@ -161,13 +209,19 @@ def _images(
 ) -> NDArray[np.float32]:
     """`(t, box, box)` noisy images with bright protein."""
     box, pixel = settings.box, settings.pixel_size_angstrom
-    lattice = full_plane(box)
-    s = lattice.double() / (box * pixel)
-    signal = blobs.projections(torch.from_numpy(series.view), s[:box, 0])  # kx of the first row
+    # what lies off centre leaves the box: in a field of the box's size it would come back opposite
+    size = 2 * box if content.offset.any() else box
+    lattice = full_plane(size)
+    s = lattice.double() / (size * pixel)
+    view = torch.from_numpy(series.view @ content.turn)
+    signal = content.density.projections(view, s[:size, 0])  # kx of the first row
     signal = signal.flatten(1) * _transfer(s, series, settings)
     # the origin is the shift that centres: the content lies at minus the origin
-    signal = signal * shift_phase(lattice, torch.from_numpy(-series.shift), box)
-    images = ifft2c(signal.reshape(-1, box, box)).real.numpy()
+    shift = (series.view @ content.offset)[:, :2] / pixel - series.shift
+    signal = signal * shift_phase(lattice, torch.from_numpy(shift), size)
+    images = ifft2c(signal.reshape(-1, size, size)).real.numpy()
+    inner = slice(size // 2 - box // 2, size // 2 + box // 2)
+    images = images[:, inner, inner]
     noise = rng.normal(size=images.shape) * noise_level
     thickness = 1 / np.sqrt(np.cos(np.deg2rad(series.tilt)))
     return np.asarray(images + noise * thickness[:, None, None], dtype=np.float32)
@@ -192,11 +246,11 @@ def _transfer(s: Tensor, series: _Series, settings: SimulateSettings) -> Tensor:
 
 
 def _noise_level(settings: SimulateSettings) -> float:
-    """Standard deviation of the noise: from the untilted, unaberrated whole complex and the SNR.
+    """Standard deviation of the noise: from the unaberrated reference state seen along z, and SNR.
 
     One level for all images, as a camera has: images of smaller states have a lower SNR.
     """
-    projection = true_volume(settings, "whole", 0.5).sum(0)
+    projection = true_volume(settings, settings.reference, 0.5).sum(0)
     return float(projection.std()) / float(np.sqrt(settings.snr))
 
 

@@ -30,6 +30,11 @@ class Blobs:
     weights: Floats
     width: float = _WIDTH
 
+    @property
+    def mass(self) -> float:
+        """Sum of the weights, which is the integral of the density."""
+        return float(self.weights.sum())
+
     def transform(self, points: Tensor) -> Tensor:
         """Transform at `points` `(..., 3)` in 1/Å, in units of weight: `(...)` complex.
 

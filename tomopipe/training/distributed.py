@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.distributed as dist
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tomopipe.errors import ConfigError
@@ -27,7 +30,10 @@ class Group:
         if size == 1:
             return cls()
         if not dist.is_initialized():
+            if device.type == "cuda":
+                torch.cuda.set_device(device)  # else all processes of a node talk through GPU 0
             dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+            atexit.register(dist.destroy_process_group)
         return cls(dist.get_rank(), size)
 
     @property
@@ -40,6 +46,35 @@ class Group:
         if self.size > 1:
             dist.all_reduce(value)
         return value
+
+    def each(self, number: float, device: torch.device | str = "cpu") -> Tensor:
+        """`(size,)` float64: a plain number of every process (`device` must be the group's)."""
+        numbers = torch.zeros(self.size, dtype=torch.float64, device=device)
+        numbers[self.rank] = number
+        return self.sum(numbers)
+
+    def share(self, sizes: NDArray[np.integer]) -> slice:
+        """Our process's run of items, so that all have about the same sum of `sizes` `(N,)`.
+
+        Runs follow each other by rank; with at least as many items as processes none is empty.
+        """
+        middle = np.cumsum(sizes) - np.asarray(sizes) / 2
+        goals = np.arange(1, self.size) * (np.sum(sizes) / self.size)
+        cuts = np.searchsorted(middle, goals)
+        at_least = np.arange(1, self.size)
+        cuts = np.clip(cuts, at_least, len(sizes) - at_least[::-1])
+        # a cut moved by the limits must not pass the next one
+        cuts = np.maximum.accumulate(cuts - at_least) + at_least
+        bounds = [0, *cuts.tolist(), len(sizes)]
+        return slice(bounds[self.rank], bounds[self.rank + 1])
+
+    def gather(self, own: Tensor, rows: slice, total: int) -> Tensor:
+        """Rows of all processes `(total, ...)`, of which ours `own` are at `rows`."""
+        if self.size == 1:
+            return own
+        whole = own.new_zeros(total, *own.shape[1:])
+        whole[rows] = own
+        return self.sum(whole)
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Add gradients up over processes, in one message."""
@@ -63,11 +98,18 @@ def pick_device(name: str) -> torch.device:
     Raises
     ------
     ConfigError
-        If CUDA is asked for and not available.
+        If CUDA is asked for and not available, or has fewer GPUs than there are processes here.
     """
     local = int(os.environ.get("LOCAL_RANK", "0"))
-    if name == "auto":
-        return torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu")
-    if name.startswith("cuda") and not torch.cuda.is_available():
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
         raise ConfigError(f"device is {name!r}, but torch finds no CUDA GPU: use cpu or auto")
-    return torch.device("cuda", local) if name == "cuda" else torch.device(name)
+    if name not in ("auto", "cuda"):
+        return torch.device(name)
+    if local >= torch.cuda.device_count():
+        raise ConfigError(
+            f"process {local + 1} of this node finds {torch.cuda.device_count()} GPUs: start at "
+            "most one process per GPU, or set the device to cpu"
+        )
+    return torch.device("cuda", local)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,17 +11,17 @@ from torch import Tensor
 
 from tomopipe.config.training import TrainingSettings
 from tomopipe.dataset.batch import Batch
+from tomopipe.dataset.reader import Reader
 from tomopipe.dataset.store import Store
 from tomopipe.models.homogeneous import HomogeneousModel
 from tomopipe.models.image import ImageModel
 from tomopipe.models.vae import HeterogeneousModel
 from tomopipe.training.distributed import Group
+from tomopipe.training.encoding import COEFFICIENTS, Encoding, parts
 from tomopipe.training.objective import prediction_error
-from tomopipe.training.splits import Tilts, TiltSplit, even_tilts, torch_rng
+from tomopipe.training.splits import TiltSplit, even_tilts, numpy_rng
 
 Floats = NDArray[np.float32]
-
-_COEFFICIENTS = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -61,15 +60,22 @@ def _share(part: Tensor, count: Tensor) -> float:
 
 
 def embed(
-    model: HeterogeneousModel, store: Store, device: torch.device, group: Group | None = None
+    model: HeterogeneousModel,
+    store: Store,
+    device: torch.device,
+    group: Group | None = None,
+    encoding: Encoding | None = None,
 ) -> tuple[Floats, Floats]:
-    """Posterior mean and standard deviation `(N, zdim)` of every particle, from all its tilts."""
+    """Posterior mean and standard deviation `(N, zdim)` of every particle, from all its tilts.
+
+    `encoding` is used instead of a new one, if given.
+    """
     group = group or Group()
-    tilts = [even_tilts(np.arange(n), model.tilts) for n in store.images_per_particle]
-    every = np.arange(store.n_particles)
+    encoding = encoding or Encoding(model, Reader(store, device))
+    mine = np.arange(store.n_particles)[group.rank :: group.size]
+    tilts = [even_tilts(np.arange(n), model.tilts) for n in store.images_per_particle[mine]]
     out = torch.zeros(2, store.n_particles, model.zdim)
-    for chosen, batch in _batches(store, every, tilts, group, model.encoder.n_points):
-        mean, log_variance = _encode(model, batch.to(device))
+    for chosen, mean, log_variance in encoding.all(mine, tilts):
         out[0, chosen] = mean.cpu()
         out[1, chosen] = (0.5 * log_variance).exp().cpu()
     out = group.sum(out.to(device)).cpu()
@@ -79,43 +85,48 @@ def embed(
 @torch.no_grad()
 def held_out_error(
     model: HeterogeneousModel | HomogeneousModel,
-    store: Store,
+    reader: Reader,
     split: TiltSplit,
-    device: torch.device,
     particles: NDArray[np.int64] | None = None,
     group: Group | None = None,
     fraction: float = 1.0,
+    encoding: Encoding | None = None,
 ) -> Shells:
     """Squared error on held-out tilts, with latents from the training tilts alone.
 
     With a `fraction` below 1 a fixed draw of that share of the coefficients is looked at.
     """
-    group = group or Group()
-    chosen_all = np.arange(store.n_particles) if particles is None else particles
-    chosen_all = np.array([p for p in chosen_all if len(split.held_out[p])], dtype=np.int64)
-    sums = torch.zeros(4, store.n_particles, store.box // 2, dtype=torch.float64, device=device)
-    for chosen, batch in _batches(store, chosen_all, split.held_out, group):
-        draw = torch.rand(len(batch.kept), generator=torch_rng(0))
-        target = batch.where(batch.kept & (draw < fraction)).to(device)
-        predicted = _predict(model, store, split, chosen, target, device)
-        _add_shells(sums, torch.from_numpy(chosen).to(device), target, predicted, model.settings)
-    sums = group.sum(sums).cpu()
-    return Shells(*sums)
+    group, store = group or Group(), reader.store
+    if isinstance(model, HeterogeneousModel) and encoding is None:
+        encoding = Encoding(model, reader)
+    everything = np.arange(store.n_particles) if particles is None else particles
+    usable = np.array([p for p in everything if len(split.held_out[p])], dtype=np.int64)
+    mine = usable[group.rank :: group.size]
+    shape = 4, store.n_particles, store.box // 2
+    sums = torch.zeros(shape, dtype=torch.float64, device=reader.device)
+    for part in parts([store.n_lattice * len(split.held_out[p]) for p in mine], COEFFICIENTS):
+        chosen = mine[part]
+        held_out = [split.held_out[p] for p in chosen]
+        target = reader.batch(
+            chosen, tilts=held_out, inside=True, fraction=fraction, rng=numpy_rng(0)
+        )
+        predicted = _predict(model, encoding, split, chosen, target)
+        rows = torch.from_numpy(chosen).to(reader.device)
+        _add_shells(sums, rows, target, predicted, model.settings)
+    return Shells(*group.sum(sums).cpu())
 
 
 def _predict(
     model: HeterogeneousModel | HomogeneousModel,
-    store: Store,
+    encoding: Encoding | None,
     split: TiltSplit,
     chosen: NDArray[np.int64],
     target: Batch,
-    device: torch.device,
 ) -> Tensor:
     if isinstance(model, HomogeneousModel):
         return model.predict(target)
-    tilts = [even_tilts(split.training[p], model.tilts) for p in chosen]
-    source = store.batch(chosen, tilts=tilts, first=model.encoder.n_points)
-    z, _ = _encode(model, source.to(device))
+    assert encoding is not None
+    z, _ = encoding(chosen, [even_tilts(split.training[p], model.tilts) for p in chosen])
     return model.predict(target, z)
 
 
@@ -132,27 +143,3 @@ def _add_shells(
     place = rows[batch.coefficient_particle()] * n_shells + shell
     for total, values in zip(sums, (error, zero, weight, torch.ones_like(error)), strict=True):
         total.view(-1).index_add_(0, place, values)
-
-
-@torch.no_grad()
-def _encode(model: HeterogeneousModel, batch: Batch) -> tuple[Tensor, Tensor]:
-    return model.encode(batch)
-
-
-def _batches(
-    store: Store,
-    particles: NDArray[np.int64],
-    tilts: Sequence[Tilts],
-    group: Group,
-    first: int | None = None,
-) -> Iterator[tuple[NDArray[np.int64], Batch]]:
-    """Our process's share of `particles`, in batches of about `_COEFFICIENTS`."""
-    mine = particles[group.rank :: group.size]
-    per_image = max(1, min(store.n_lattice, first or store.n_lattice))
-    start, size = 0, 0
-    for i, p in enumerate(mine):
-        size += per_image * len(tilts[p])
-        if size >= _COEFFICIENTS or i == len(mine) - 1:
-            chosen = mine[start : i + 1]
-            yield chosen, store.batch(chosen, tilts=[tilts[q] for q in chosen], first=first)
-            start, size = i + 1, 0

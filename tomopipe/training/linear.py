@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,24 +23,22 @@ from tomopipe.io.atomic import (
     write_parquet,
     write_text,
 )
-from tomopipe.io.progress import Progress
 from tomopipe.models.linear import LinearModel
 from tomopipe.physics.grid import FourierGrid
 from tomopipe.physics.mask import sphere_mask
 from tomopipe.physics.project import lowpass
 from tomopipe.physics.window import soft_edge
+from tomopipe.training.distributed import Group
 from tomopipe.training.em import (
     Latents,
-    expect,
-    maximise,
     mean_volume,
     orthogonalise,
-    ridge,
-    standardise,
 )
+from tomopipe.training.rounds import Rounds
 from tomopipe.training.statistics import Statistics, gridded_sums, noise_per_shell
 
 _EDGE_PIXELS = 3.0
+_NOISE_COEFFICIENTS = 50_000_000  # enough for the noise of 100 shells to a few thousandths
 
 
 def fit_linear(
@@ -65,26 +62,58 @@ def fit_linear(
     uids
         Particles to use; all by default.
     device
-        Where to compute.
+        Where to compute. Under `torchrun` every process holds its share of the particles, and the
+        first one writes.
 
     Raises
     ------
     StateError
-        If there are fewer particles than components, or `uids` are not in the store.
+        If there are fewer particles than components or processes, `uids` are not in the store, or
+        statistics fit neither into memory nor on disk.
     """
     settings = settings or LinearSettings()
     check_folder(out)
+    group = Group.join(torch.device(device))
     store = Store.open(store_path, uids)
+    _check_enough(store, settings, group)
+    before = np.concatenate([[0], np.cumsum(store.kept_counts)])
+    rows = group.share(np.diff(before[store.image_start]))
+    own = store if group.size == 1 else store.subset(store.uids[rows].tolist())
+    grid = FourierGrid(store.box, settings.padding, device)
+    scratch = Path(settings.scratch) if settings.scratch else out.parent
+    statistics, mask = prepare_statistics(own, grid, settings, device, group=group, scratch=scratch)
+    model, latents, metrics = Rounds(statistics, mask, settings).run()
+    gathered = (group.gather(field, rows, store.n_particles) for field in latents.fields())
+    latents = Latents(*(field.cpu() for field in gathered))
+    if group.leads:
+        volumes = grid.undo_gridding(grid.to_real(model)).cpu() * store.scale
+        _write(out, store, settings, volumes, latents, metrics, float(mask.sum()))
+    group.barrier()
+
+
+def _check_enough(store: Store, settings: LinearSettings, group: Group) -> None:
     if store.n_particles <= settings.components:
         raise StateError(
-            f"{store_path} has {store.n_particles} selected particles, too few for "
+            f"{store.path} has {store.n_particles} selected particles, too few for "
             f"{settings.components} components: lower `components` or select more"
         )
-    grid = FourierGrid(store.box, settings.padding, device)
-    statistics, mask = prepare_statistics(store, grid, settings, device)
-    model, latents, metrics = _rounds(statistics, mask, settings)
-    volumes = grid.undo_gridding(grid.to_real(model)).cpu() * store.scale
-    latents = Latents(*(getattr(latents, f).cpu() for f in ("mean", "covariance", "error")))
+    if store.n_particles < group.size:
+        raise StateError(
+            f"{store.path} has {store.n_particles} selected particles for {group.size} processes: "
+            "start fewer"
+        )
+
+
+def _write(
+    out: Path,
+    store: Store,
+    settings: LinearSettings,
+    volumes: Tensor,
+    latents: Latents,
+    metrics: list[dict[str, float]],
+    mask_voxels: float,
+) -> None:
+    """Write model, latents, spectrum and metrics; `volumes` `(K + 1, n, n, n)`, the mean first."""
     components, latents, eigenvalues = orthogonalise(volumes[1:], latents)
     with atomic_directory(out) as folder:
         LinearModel(volumes[0], components, store.pixel_size).save(
@@ -95,7 +124,7 @@ def fit_linear(
                 "store": store.meta["source"],
                 "particles": fingerprint(list(store.uids)),
                 "n_particles": store.n_particles,
-                "mask_voxels": float(mask.sum()),
+                "mask_voxels": mask_voxels,
             },
         )
         write_parquet(folder / "latents.parquet", latent_table(store, latents))
@@ -104,16 +133,49 @@ def fit_linear(
 
 
 def prepare_statistics(
-    store: Store, grid: FourierGrid, settings: LinearSettings, device: torch.device | str
+    store: Store,
+    grid: FourierGrid,
+    settings: LinearSettings,
+    device: torch.device | str,
+    *,
+    group: Group | None = None,
+    scratch: Path | None = None,
 ) -> tuple[Statistics, Tensor]:
-    """Statistics whitened by the noise of each shell, and the support of all volumes."""
-    flat = noise_per_shell(store, grid, None, device=device)
+    """Statistics whitened by the noise of each shell, and the support of all volumes.
+
+    `store` holds this process's particles, `group` the processes that hold the others; what does
+    not fit into memory goes to `scratch`. Of a large store the noise is taken from an even sample
+    of particles.
+    """
+    group = group or Group()
+    part = _sample(store, group, device)
+    flat = noise_per_shell(part, grid, None, device=device, group=group)
     sphere = sphere_mask(store.box, 0.8 * store.box / 2, _EDGE_PIXELS).to(device)
-    mean = mean_volume(gridded_sums(store, grid, flat, device=device), grid, sphere)
-    noise = noise_per_shell(store, grid, mean, device=device)
-    statistics = Statistics(store, grid, noise, memory_gb=settings.memory_gb, device=device)
+    mean = mean_volume(gridded_sums(part, grid, flat, device=device, group=group), grid, sphere)
+    noise = noise_per_shell(part, grid, mean, device=device, group=group)
+    statistics = Statistics(
+        store,
+        grid,
+        noise,
+        memory_gb=settings.memory_gb,
+        device=device,
+        group=group,
+        scratch=scratch,
+    )
+    if part is not store:
+        mean = mean_volume(statistics.sums(), grid, sphere)
     mask = support(grid.to_real(mean[:, None])[0].cpu(), store.pixel_size, settings)
     return statistics, mask.to(device)
+
+
+def _sample(store: Store, group: Group, device: torch.device | str) -> Store:
+    """Every so many-th particle of all processes', counted through; the store if it is small."""
+    coefficients = group.each(float(store.kept_counts.sum()), device).sum()
+    step = int(coefficients // _NOISE_COEFFICIENTS) + 1
+    if step == 1:
+        return store
+    first = int(group.each(store.n_particles, device)[: group.rank].sum())
+    return store.subset(store.uids[(-first) % step :: step].tolist())
 
 
 def support(mean: Tensor, pixel_size: float, settings: LinearSettings) -> Tensor:
@@ -137,36 +199,6 @@ def support(mean: Tensor, pixel_size: float, settings: LinearSettings) -> Tensor
     dilate = settings.mask_dilate_angstrom / pixel_size
     grown = soft_edge(torch.from_numpy(distance), dilate, dilate + _EDGE_PIXELS)
     return grown * sphere_mask(box, 0.45 * box - _EDGE_PIXELS, _EDGE_PIXELS)
-
-
-def _rounds(
-    statistics: Statistics, mask: Tensor, settings: LinearSettings
-) -> tuple[Tensor, Latents, list[dict[str, float]]]:
-    """Expectation maximisation from random latents; model `(n, K + 1)`, latents, metrics."""
-    k, n = settings.components, statistics.store.n_particles
-    generator = torch.Generator().manual_seed(settings.seed)
-    latents = Latents(
-        torch.randn(n, k, generator=generator).to(mask), mask.new_zeros(n, k, k), mask.new_zeros(n)
-    )
-    mean = mean_volume(statistics.sums(), statistics.grid, mask)
-    precision = ridge(statistics.grid, mean, settings.prior, k)
-    metrics: list[dict[str, float]] = []
-    start = time.monotonic()
-    model = torch.empty(0)
-    with Progress(settings.rounds, "linear") as progress:
-        for number in range(settings.rounds):
-            model = maximise(statistics, latents, precision, mask)
-            model, latents = standardise(model, expect(statistics, model))
-            metrics.append(
-                {
-                    "epoch": number + 1,
-                    "loss": float(latents.error.mean()),
-                    "explained": float(latents.mean.var(0).mean()),
-                    "seconds": time.monotonic() - start,
-                }
-            )
-            progress.advance(note=f"error {metrics[-1]['loss']:.4f}")
-    return model, latents, metrics
 
 
 def latent_table(store: Store, latents: Latents) -> pd.DataFrame:

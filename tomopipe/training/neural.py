@@ -10,33 +10,34 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from tomopipe import __version__
 from tomopipe.config.training import (
     HeterogeneousSettings,
     HomogeneousSettings,
     TrainingSettings,
 )
+from tomopipe.dataset.reader import Reader, open_reader
 from tomopipe.dataset.store import Store
 from tomopipe.errors import ConfigError, InputError
 from tomopipe.io.atomic import check_folder, fingerprint, write_parquet
 from tomopipe.io.mrc import write_volume
-from tomopipe.models.files import save_model
+from tomopipe.models.allocation import keep_freed_memory
 from tomopipe.models.homogeneous import HomogeneousModel
 from tomopipe.models.mean import FixedVolumes
 from tomopipe.models.vae import HeterogeneousModel
 from tomopipe.training.distributed import Group, pick_device
+from tomopipe.training.encoding import Encoding
 from tomopipe.training.inference import embed, held_out_error
-from tomopipe.training.loop import Run, fit
-from tomopipe.training.metrics import write_metrics
+from tomopipe.training.loop import EndOfEpoch, Run, Stop, fit
 from tomopipe.training.objective import (
     HeterogeneousObjective,
     HomogeneousObjective,
+    Objective,
     concatenated_tilts,
 )
+from tomopipe.training.publish import latents_table, publish
 from tomopipe.training.snapshots import publish_snapshots, read_snapshot, save_snapshot
 from tomopipe.training.splits import TiltSplit, hold_out, numpy_rng
 from tomopipe.training.state import RunState
@@ -52,17 +53,22 @@ from tomopipe.training.warmstart import (
 
 _VALIDATION = 4  # stream of random numbers
 # settings that change how a run is carried out, not what it computes
-_UNRELATED = {"device", "checkpoint_minutes", "tensorboard"}
+_UNRELATED = {"device", "checkpoint_minutes", "tensorboard", "memory_gb"}
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Store, device, processes and held-out tilts of a run."""
+    """Store, its reader on the device, processes and held-out tilts of a run."""
 
     store: Store
-    target: torch.device
+    reader: Reader
     group: Group
     split: TiltSplit
+
+    @property
+    def target(self) -> torch.device:
+        """The device."""
+        return self.reader.device
 
 
 def train_heterogeneous(
@@ -99,29 +105,31 @@ def train_heterogeneous(
     """
     settings = settings or HeterogeneousSettings()
     place = _prepare(store_path, settings, uids, device)
-    store, target, group, split = place.store, place.target, place.group, place.split
+    store, group = place.store, place.group
     model = _new_model(settings, place, linear, consensus)
-    objective = HeterogeneousObjective(model, store, split, target)
+    objective = HeterogeneousObjective(model, place.reader, place.split)
+    encoding = objective.encoding
     run_state = _state(out, state, settings, store, (linear, consensus))
     validation = _validation_particles(store, settings)
-    end_of_epoch = partial(_after_epoch, model, place, run_state, validation)
+    end_of_epoch = partial(_after_epoch, encoding, place, run_state, validation)
     stop = partial(should_stop, rule=settings.stop)
     with run_state.held(group):
         if not run_state.record.is_file():
-            fit_subspace(model, store, split, target)
+            fit_subspace(model, place.reader, place.split)
             if linear and settings.linear_epochs and settings.encoder == "tilts":
                 goal = linear_latents(linear, store, settings.zdim)
-                learn_latents(model, objective, goal, target)
-        run = Run(model, objective, store, settings, run_state, group, end_of_epoch, stop)
+                learn_latents(model, objective, goal)
+        run = _run(model, objective, place, run_state, end_of_epoch, stop)
         metrics = fit(run)
         model.eval()
-        z, spread = embed(model, store, target, group)
-        error = held_out_error(model, store, split, target, group=group).normalised()
+        z, spread = embed(model, store, place.target, group, encoding)
+        shells = held_out_error(model, place.reader, place.split, group=group, encoding=encoding)
+        error = shells.normalised()
         if group.leads:
             publish_snapshots(run_state.snapshots, out / "snapshots", len(metrics))
-            write_parquet(out / "latents.parquet", _latents(store, z, spread, error))
+            write_parquet(out / "latents.parquet", latents_table(store, z, spread, error))
             verdict = judge(metrics)
-            _publish(out, model, metrics, store, {"verdict": verdict.sentence})
+            publish(out, model, metrics, store, {"verdict": verdict.sentence})
             run_state.put_away(out)
         group.barrier()
 
@@ -141,29 +149,29 @@ def train_homogeneous(
     """
     settings = settings or HomogeneousSettings()
     place = _prepare(store_path, settings, uids, device)
-    store, target, group, split = place.store, place.target, place.group, place.split
+    store, group = place.store, place.group
     fixed = fixed_volumes(store, consensus=consensus, add=settings.warm_start)
     torch.manual_seed(settings.seed)
     model = HomogeneousModel(
         settings, box=store.box, pixel_size=store.pixel_size, scale=store.scale, fixed=fixed
-    ).to(target)
+    ).to(place.target)
     run_state = _state(out, state, settings, store, (consensus,))
     validation = _validation_particles(store, settings)
 
     def end_of_epoch(epoch: int) -> dict[str, Any]:
-        shells = held_out_error(model, store, split, target, validation, group, settings.fraction)
+        shells = held_out_error(
+            model, place.reader, place.split, validation, group, settings.fraction
+        )
         return {"validation": shells.loss, "validation_zero": shells.loss_of_zero}
 
     with run_state.held(group):
-        objective = HomogeneousObjective(model, store, split, target)
-        run = Run(
-            model, objective, store, settings, run_state, group, end_of_epoch, lambda metrics: False
-        )
+        objective = HomogeneousObjective(model, place.reader, place.split)
+        run = _run(model, objective, place, run_state, end_of_epoch, lambda metrics: False)
         metrics = fit(run)
         model.eval()
         if group.leads:
             write_volume(out / "map.mrc", model.volume().numpy(), store.pixel_size)
-            _publish(out, model, metrics, store, {})
+            publish(out, model, metrics, store, {})
             run_state.put_away(out)
         group.barrier()
 
@@ -173,7 +181,7 @@ def _prepare(
 ) -> _Place:
     """Open what a run works on and with."""
     target = pick_device(device or settings.device)
-    if target.type == "cuda":
+    if target.type == "cuda" and settings.deterministic:
         # sums by atomics come in any order; these forms give the same numbers every time
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
@@ -189,7 +197,29 @@ def _prepare(
     split = hold_out(
         list(store.uids), store.images_per_particle, settings.validation_fraction, settings.seed
     )
-    return _Place(store, target, group, split)
+    keep_freed_memory()
+    return _Place(store, open_reader(store, target, settings.memory_gb), group, split)
+
+
+def _run(
+    model: HeterogeneousModel | HomogeneousModel,
+    objective: Objective,
+    place: _Place,
+    run_state: RunState,
+    end_of_epoch: EndOfEpoch,
+    stop: Stop,
+) -> Run:
+    return Run(
+        model,
+        objective,
+        place.store,
+        model.settings,
+        run_state,
+        place.group,
+        end_of_epoch,
+        stop,
+        ahead=place.target.type == "cuda",
+    )
 
 
 def _new_model(
@@ -212,17 +242,17 @@ def _new_model(
 
 
 def _after_epoch(
-    model: HeterogeneousModel,
+    encoding: Encoding,
     place: _Place,
     run_state: RunState,
     validation: NDArray[np.int64],
     epoch: int,
 ) -> dict[str, Any]:
     """Numbers of an epoch, and its snapshot."""
-    group, fraction = place.group, model.settings.fraction
-    z, _ = embed(model, place.store, place.target, group)
+    model, group = encoding.model, place.group
+    z, _ = embed(model, place.store, place.target, group, encoding)
     shells = held_out_error(
-        model, place.store, place.split, place.target, validation, group, fraction
+        model, place.reader, place.split, validation, group, model.settings.fraction, encoding
     )
     moved = float("nan")
     if epoch > 1:
@@ -258,36 +288,3 @@ def _validation_particles(store: Store, settings: TrainingSettings) -> NDArray[n
     """A fixed sample of particles for the held-out loss of each epoch."""
     order = numpy_rng(settings.seed, _VALIDATION).permutation(store.n_particles)
     return np.sort(order[: settings.validation_particles])
-
-
-def _latents(
-    store: Store,
-    z: NDArray[np.float32],
-    spread: NDArray[np.float32],
-    error: NDArray[np.float64],
-) -> pd.DataFrame:
-    columns: dict[str, Any] = {"uid": store.uids}
-    columns |= {f"z{k}": z[:, k] for k in range(z.shape[1])}
-    columns |= {f"sd{k}": spread[:, k] for k in range(z.shape[1])}
-    return pd.DataFrame(columns | {"error": error})
-
-
-def _publish(
-    out: Path,
-    model: HeterogeneousModel | HomogeneousModel,
-    metrics: list[dict[str, Any]],
-    store: Store,
-    more: dict[str, Any],
-) -> None:
-    write_metrics(out / "metrics.jsonl", metrics)
-    record = {
-        "version": __version__,
-        "torch": torch.__version__,
-        "n_particles": store.n_particles,
-        "n_images": store.n_images,
-        "particles": fingerprint(list(store.uids)),
-        "store": fingerprint(store.meta),
-        "epochs_done": len(metrics),
-        **more,
-    }
-    save_model(out, model, {**model.describe(), **record})

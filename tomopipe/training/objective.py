@@ -12,19 +12,13 @@ from torch import Tensor, nn
 
 from tomopipe.config.training import HeterogeneousSettings, TrainingSettings
 from tomopipe.dataset.batch import Batch
-from tomopipe.dataset.store import Store
+from tomopipe.dataset.reader import Reader
 from tomopipe.models.homogeneous import HomogeneousModel
 from tomopipe.models.image import ImageModel
-from tomopipe.models.losses import kl_divergence, sample_latent, squared_error
+from tomopipe.models.losses import kl_divergence, squared_error
 from tomopipe.models.vae import HeterogeneousModel
-from tomopipe.training.splits import (
-    Tilts,
-    TiltSplit,
-    draw_tilts,
-    numpy_rng,
-    split_tilts,
-    torch_rng,
-)
+from tomopipe.training.encoding import Encoding
+from tomopipe.training.splits import Tilts, TiltSplit, draw_tilts, numpy_rng, split_tilts
 
 Particles = NDArray[np.int64]
 
@@ -37,9 +31,29 @@ class Terms:
     """
 
     error: Tensor  # sum of squared_error
-    count: Tensor  # coefficients in it
+    count: int  # coefficients in it
     kl: Tensor  # sum of KL over particles
-    numbers: Tensor  # real numbers that the particles' kept coefficients hold
+    numbers: int  # real numbers that the particles' kept coefficients hold
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a step works on, ready on its device: made ahead, while the step before is at work.
+
+    Attributes
+    ----------
+    particles, encode
+        Positions in the store, and of each the tilts that its latent is made from.
+    target
+        Coefficients to predict.
+    noise
+        `(P, zdim)` standard normal numbers for the latents.
+    """
+
+    particles: Particles
+    encode: list[Tilts]
+    target: Batch
+    noise: Tensor
 
 
 class Objective(Protocol):
@@ -47,8 +61,11 @@ class Objective(Protocol):
 
     beta: float
 
-    def __call__(self, particles: Particles, place: tuple[int, ...]) -> Terms:
-        """Terms for particles of the store; `place` = (seed, epoch, step, rank) seeds its draws."""
+    def prepare(self, particles: Particles, place: tuple[int, ...]) -> Step:
+        """Draw a step; `place` = (seed, epoch, step, rank) seeds its draws."""
+
+    def __call__(self, step: Step) -> Terms:
+        """Terms of a step."""
 
 
 class HomogeneousObjective:
@@ -56,50 +73,55 @@ class HomogeneousObjective:
 
     beta = 0.0
 
-    def __init__(
-        self, model: HomogeneousModel, store: Store, split: TiltSplit, device: torch.device
-    ) -> None:
-        self.model, self.store, self.split, self.device = model, store, split, device
+    def __init__(self, model: HomogeneousModel, reader: Reader, split: TiltSplit) -> None:
+        self.model, self.reader, self.split = model, reader, split
 
-    def __call__(self, particles: Particles, place: tuple[int, ...]) -> Terms:
-        """Terms for a step."""
+    def prepare(self, particles: Particles, place: tuple[int, ...]) -> Step:
+        """Draw a step."""
         tilts = [self.split.training[p] for p in particles]
-        batch = self.store.batch(particles, tilts=tilts)
-        batch = thin(batch, self.model.settings, torch_rng(*place)).to(self.device)
-        error = prediction_error(self.model.predict(batch), batch, self.model.settings)
-        zero = error.new_zeros(())
-        return Terms(error.sum(), error.new_tensor(len(error)), zero, zero + 1)
+        fraction = self.model.settings.fraction
+        rng = numpy_rng(*place)
+        target = self.reader.batch(particles, tilts=tilts, inside=True, fraction=fraction, rng=rng)
+        return Step(particles, [], target, torch.empty(0))
+
+    def __call__(self, step: Step) -> Terms:
+        """Terms of a step."""
+        error = batch_error(self.model, step.target)
+        return Terms(error, len(step.target.ctf), error.new_zeros(()), 1)
 
 
 class HeterogeneousObjective:
     """Encode tilts, predict the same ones (reference) or the others (split, RESEARCH §3.1)."""
 
-    def __init__(
-        self, model: HeterogeneousModel, store: Store, split: TiltSplit, device: torch.device
-    ) -> None:
-        self.model, self.store, self.split, self.device = model, store, split, device
+    def __init__(self, model: HeterogeneousModel, reader: Reader, split: TiltSplit) -> None:
+        self.model, self.reader, self.split = model, reader, split
+        self.encoding = Encoding(model, reader)
         beta = model.settings.beta
         self.beta = 1 / model.zdim if beta is None else beta
+        store = reader.store
+        self._kept = [
+            int(store.kept_counts[first + tilts].sum())
+            for first, tilts in zip(store.image_start[:-1], split.training, strict=True)
+        ]
 
-    def __call__(self, particles: Particles, place: tuple[int, ...]) -> Terms:
-        """Terms for a step."""
-        generator = torch_rng(*place)
-        encode, predict = self.draw(particles, numpy_rng(*place))
-        first = self.model.encoder.n_points
-        source = self.store.batch(particles, tilts=encode, first=first)
-        same = predict is encode and first >= self.store.n_lattice
-        target = source if same else self.store.batch(particles, tilts=predict)
-        target = thin(target, self.model.settings, generator).to(self.device)
-        mean, log_variance = self.model.encode(source.to(self.device))
-        z = sample_latent(mean, log_variance, generator)
-        error = prediction_error(self.model.predict(target, z), target, self.model.settings)
-        numbers = 2 * sum(self._kept(p) for p in particles)
-        return Terms(
-            error.sum(),
-            error.new_tensor(len(error)),
-            kl_divergence(mean, log_variance).sum(),
-            error.new_tensor(numbers),
+    def prepare(self, particles: Particles, place: tuple[int, ...]) -> Step:
+        """Draw a step."""
+        rng, fraction = numpy_rng(*place), self.model.settings.fraction
+        encode, predict = self.draw(particles, rng)
+        target = self.reader.batch(
+            particles, tilts=predict, inside=True, fraction=fraction, rng=rng
         )
+        noise = rng.standard_normal((len(particles), self.model.zdim), dtype=np.float32)
+        return Step(particles, encode, target, torch.from_numpy(noise).to(self.reader.device))
+
+    def __call__(self, step: Step) -> Terms:
+        """Terms of a step."""
+        mean, log_variance = self.encoding(step.particles, step.encode)
+        z = mean + (0.5 * log_variance).exp() * step.noise
+        error = batch_error(self.model, step.target, z)
+        numbers = 2 * sum(self._kept[p] for p in step.particles)
+        kl = kl_divergence(mean, log_variance).sum()
+        return Terms(error, len(step.target.ctf), kl, numbers)
 
     def draw(
         self, particles: Particles, rng: np.random.Generator
@@ -118,10 +140,6 @@ class HeterogeneousObjective:
             return encode, encode
         return encode, [p if len(p) else e for e, p in pairs]
 
-    def _kept(self, particle: int) -> int:
-        first = self.store.image_start[particle]
-        return int(self.store.kept_counts[first + self.split.training[particle]].sum())
-
 
 def concatenated_tilts(settings: HeterogeneousSettings, split: TiltSplit) -> int:
     """Tilts that concatenate pooling takes of every particle; 0 for poolings that take any number.
@@ -134,10 +152,11 @@ def concatenated_tilts(settings: HeterogeneousSettings, split: TiltSplit) -> int
     return fewest if settings.objective == "reference" else max(1, fewest // 2)
 
 
-def thin(batch: Batch, settings: TrainingSettings, generator: torch.Generator) -> Batch:
-    """The coefficients inside the dose mask, or a random share of them."""
-    draw = torch.rand(len(batch.kept), generator=generator)
-    return batch.where(batch.kept & (draw < settings.fraction))
+def batch_error(
+    model: HeterogeneousModel | HomogeneousModel, batch: Batch, *latents: Tensor
+) -> Tensor:
+    """Sum of the squared errors of a batch, differentiable."""
+    return model.squared_error(batch, *latents)
 
 
 def prediction_error(predicted: Tensor, batch: Batch, settings: TrainingSettings) -> Tensor:

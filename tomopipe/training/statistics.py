@@ -9,13 +9,17 @@ summed over the coefficients that fall into the voxel (a, b: `Batch.back_project
 variance of a real component in the coefficient's shell). Both are sparse (particle x voxel) and
 never change, so that a round of expectation maximisation is a few sparse-dense products,
 whatever the number of tilts: log p(y | V) = sum_v Re(conj(V_v) signal_pv) - power_pv |V_v|^2 / 2.
+
+They are made once. What does not fit into memory exactly (16 bytes a coefficient) is packed (8
+bytes), and what does not fit packed either lies in a scratch file and is read in every pass.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -25,38 +29,87 @@ from torch import Tensor
 from tomopipe.dataset.batch import Batch
 from tomopipe.dataset.store import Store
 from tomopipe.physics.grid import FourierGrid
-from tomopipe.reconstruct.backproject import chunks
+from tomopipe.reconstruct.backproject import batches, chunks
+from tomopipe.training.distributed import Group
+from tomopipe.training.sparse import Entries, Spill, Transposed, memory_budget
 
-_BYTES_PER_COEFFICIENT = 64
+_EXACT_BYTES, _PACKED_BYTES = 16, 8  # a coefficient; and 4 bytes a voxel in every chunk
+_SMALLEST, _LARGEST = 2_000_000, 8_000_000  # coefficients of a chunk
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Statistics of P particles as sparse matrices `(P, n)` and their transposes `(n, P)`.
+    """Statistics of P particles.
 
     Attributes
     ----------
     particles
         `(P,)` positions in the store view.
-    power, real, imaginary
-        power_pv and the two parts of signal_pv.
+    entries
+        Sparse matrices voxel x particle `(n, P)`: power_pv and the two parts of signal_pv.
     energy, count
         `(P,)` sum of |y|^2 / tau^2 of the whitened coefficients, and twice their number.
     """
 
     particles: NDArray[np.integer]
-    power: Tensor
-    real: Tensor
-    imaginary: Tensor
-    power_t: Tensor
-    real_t: Tensor
-    imaginary_t: Tensor
+    entries: Entries
     energy: Tensor
     count: Tensor
 
+    @property
+    def power(self) -> Transposed:
+        """power_pv as the left side of products with `(n, k)`."""
+        return self.entries.transposed(0)
+
+    @property
+    def real(self) -> Transposed:
+        """Re signal_pv as the left side of products with `(n, k)`."""
+        return self.entries.transposed(1)
+
+    @property
+    def imaginary(self) -> Transposed:
+        """Im signal_pv as the left side of products with `(n, k)`."""
+        return self.entries.transposed(2)
+
+    @property
+    def power_t(self) -> Tensor:
+        """power_pv as a sparse `(n, P)` tensor."""
+        return self.entries.matrix(0)
+
+    @property
+    def real_t(self) -> Tensor:
+        """Re signal_pv as a sparse `(n, P)` tensor."""
+        return self.entries.matrix(1)
+
+    @property
+    def imaginary_t(self) -> Tensor:
+        """Im signal_pv as a sparse `(n, P)` tensor."""
+        return self.entries.matrix(2)
+
 
 class Statistics:
-    """All chunks of a store, kept in memory where they fit, else built anew in every pass."""
+    """All chunks of a store: in memory exactly, packed, or packed on disk, as they fit.
+
+    Parameters
+    ----------
+    store
+        This process's particles.
+    grid, noise
+        Voxels; `(box / 2 + 1,)` noise variance tau^2 per shell.
+    memory_gb
+        What may be kept in memory of the device (None: `memory_budget`).
+    device
+        Where products are made.
+    group
+        The processes that hold the other particles; `sums` and the M-step add up over them.
+    scratch
+        Folder for what does not fit (by default the system's temporary folder).
+
+    Raises
+    ------
+    StateError
+        If statistics fit neither into memory nor into `scratch`.
+    """
 
     def __init__(
         self,
@@ -64,17 +117,32 @@ class Statistics:
         grid: FourierGrid,
         noise: Tensor,
         *,
-        memory_gb: float,
+        memory_gb: float | None,
         device: torch.device | str,
+        group: Group | None = None,
+        scratch: Path | None = None,
     ) -> None:
         self.store, self.grid, self.noise, self.device = store, grid, noise, device
-        self._parts = chunks(store, np.arange(store.n_particles))
-        needed = float(store.counts.sum()) * _BYTES_PER_COEFFICIENT / 1e9
-        self._kept: list[Chunk] | None = list(self._build()) if needed <= memory_gb else None
+        self.group = group or Group()
+        size = min(max(_SMALLEST, 4 * grid.n), _LARGEST)
+        self._sets = chunks(store, np.arange(store.n_particles), size)
+        budget = memory_budget(memory_gb, device)
+        self.packed = self.bytes(_EXACT_BYTES) > budget
+        self._spill = None
+        if self.bytes(_PACKED_BYTES) > budget:
+            self._spill = Spill(scratch or Path(tempfile.gettempdir()), self.bytes(_PACKED_BYTES))
+        self._kept = [self._keep(chunk) for chunk in self._build()]
+
+    @property
+    def spilled(self) -> bool:
+        """Whether statistics lie on disk."""
+        return self._spill is not None
 
     def __iter__(self) -> Iterator[Chunk]:
-        """Chunks in the store's order."""
-        return iter(self._kept) if self._kept is not None else self._build()
+        """Chunks in the store's order, ready for products."""
+        for number, chunk in enumerate(self._kept):
+            entries = chunk.entries if self._spill is None else self._spill.read(number)
+            yield replace(chunk, entries=entries.opened(self.device))
 
     def sums(self) -> Tensor:
         """`gridded_sums` of these statistics, `(n, 3)`."""
@@ -83,73 +151,92 @@ class Statistics:
             ones = torch.ones(len(chunk.particles), 1, device=self.device)
             parts = (chunk.power_t, chunk.real_t, chunk.imaginary_t)
             total += torch.cat([part @ ones for part in parts], 1)
-        return total
+        return self.group.sum(total)
+
+    def bytes(self, per_coefficient: int) -> float:
+        """Size of all chunks at so many bytes an entry, with where each voxel's begin."""
+        voxels = 4.0 * self.grid.n * len(self._sets)
+        return per_coefficient * float(self.store.kept_counts.sum()) + voxels
 
     def _build(self) -> Iterator[Chunk]:
-        for part in self._parts:
-            yield make_chunk(
-                self.store.batch(part, device=self.device), part, self.grid, self.noise
-            )
+        for particles in self._sets:
+            parts = [
+                _whitened(batch, self.grid, self.noise)
+                for batch in batches(self.store, particles, self.device)
+            ]
+            yield _chunk(parts, particles, self.grid)
+
+    def _keep(self, chunk: Chunk) -> Chunk:
+        """A chunk as it is kept: exact, packed, or only what is small."""
+        if self.packed:
+            chunk = replace(chunk, entries=chunk.entries.packed())
+        if self._spill is None:
+            return chunk
+        self._spill.append(chunk.entries)
+        return replace(chunk, entries=Entries.nothing())
 
 
 @dataclass(frozen=True)
 class _Whitened:
-    """Coefficients that fall on the grid, `(C,)` each: voxel, particle, and their three sums.
+    """What the P particles of a batch add to the statistics.
 
-    `values` `(C, 3)` is b and a y (real, imaginary), `energy` |y|^2, all over the noise variance.
+    Of the C coefficients that fall on the grid: `voxel` and `particle` (0 … P-1), int32, and
+    `values` `(C, 3)`, b and a y (real, imaginary) over the noise variance. Of the particles:
+    `energy` and `count` as in `Chunk`.
     """
 
     voxel: Tensor
     particle: Tensor
     values: Tensor
     energy: Tensor
+    count: Tensor
 
 
 def _whitened(batch: Batch, grid: FourierGrid, noise: Tensor) -> _Whitened:
-    """What a batch adds to the statistics; `noise` `(box / 2 + 1,)` is tau^2 per shell."""
-    batch = batch.where(batch.kept)
+    """What a batch, all inside the dose mask, adds; `noise` `(box / 2 + 1,)`: tau^2 per shell."""
     a, b = batch.back_projection()
     voxel, mirrored = grid.nearest(batch.points())
     inside = voxel >= 0
     y = batch.data
     y = torch.stack([y[:, 0], torch.where(mirrored, -y[:, 1], y[:, 1])], 1)
-    precision = 1 / noise.to(y)[_image_shell(batch)]
+    precision = 1 / noise.to(y)[image_shell(batch)]
     values = torch.stack([b, a * y[:, 0], a * y[:, 1]], 1) * precision[:, None]
     energy = (y**2).sum(1) * batch.noise_precision() * precision
-    owner = batch.coefficient_particle()
-    return _Whitened(voxel[inside], owner[inside], values[inside], energy[inside])
+    owner = batch.coefficient_particle()[inside]
+    total = energy.new_zeros(batch.n_particles).index_add_(0, owner, energy[inside])
+    count = 2 * torch.bincount(owner, minlength=batch.n_particles).to(energy)
+    return _Whitened(voxel[inside].int(), owner.int(), values[inside], total, count)
 
 
 def gridded_sums(
-    store: Store, grid: FourierGrid, noise: Tensor, *, device: torch.device | str = "cpu"
+    store: Store,
+    grid: FourierGrid,
+    noise: Tensor,
+    *,
+    device: torch.device | str = "cpu",
+    group: Group | None = None,
 ) -> Tensor:
     """Power and signal (real, imaginary) of all particles together on the voxels, `(n, 3)`."""
     total = torch.zeros(grid.n, 3, device=device)
-    for part in chunks(store, np.arange(store.n_particles)):
-        white = _whitened(store.batch(part, device=device), grid, noise)
-        total.index_add_(0, white.voxel, white.values)
-    return total
+    for batch in batches(store, np.arange(store.n_particles), device):
+        white = _whitened(batch, grid, noise)
+        # each batch by itself first: small terms would be lost beside a sum of millions
+        total += torch.zeros_like(total).index_add_(0, white.voxel, white.values)
+    return (group or Group()).sum(total)
 
 
-def make_chunk(
-    batch: Batch, particles: NDArray[np.integer], grid: FourierGrid, noise: Tensor
-) -> Chunk:
-    """Statistics of the particles of a batch; `noise` `(box / 2 + 1,)` is tau^2 per shell."""
-    white, n_particles = _whitened(batch, grid, noise), batch.n_particles
-    energy = white.energy.new_zeros(n_particles).index_add_(0, white.particle, white.energy)
-    key = white.particle * grid.n + white.voxel
-    unique, inverse = torch.unique(key, return_inverse=True)
-    summed = white.values.new_zeros(len(unique), 3).index_add_(0, inverse, white.values)
-    rows, columns = unique // grid.n, unique % grid.n
-    forward = [_csr(rows, columns, v, (n_particles, grid.n)) for v in summed.unbind(1)]
-    order = torch.argsort(columns, stable=True)
-    backward = [
-        _csr(columns[order], rows[order], v[order], (grid.n, n_particles)) for v in summed.unbind(1)
-    ]
-    count = 2 * torch.bincount(white.particle, minlength=n_particles).to(energy)
-    power, real, imaginary = forward
-    power_t, real_t, imaginary_t = backward
-    return Chunk(particles, power, real, imaginary, power_t, real_t, imaginary_t, energy, count)
+def _chunk(parts: Sequence[_Whitened], particles: NDArray[np.integer], grid: FourierGrid) -> Chunk:
+    """Statistics of consecutive batches of `particles` together."""
+    offsets = np.cumsum([0, *(len(part.energy) for part in parts)])
+    column = torch.cat([p.particle + int(o) for p, o in zip(parts, offsets, strict=False)])
+    entries = Entries.of(
+        torch.cat([p.voxel for p in parts]).long(),
+        column,
+        torch.cat([p.values for p in parts]),
+        (grid.n, len(particles)),
+    )
+    energy, count = (torch.cat([getattr(p, f) for p in parts]) for f in ("energy", "count"))
+    return Chunk(particles, entries, energy, count)
 
 
 def noise_per_shell(
@@ -158,6 +245,7 @@ def noise_per_shell(
     mean: Tensor | None,
     *,
     device: torch.device | str = "cpu",
+    group: Group | None = None,
 ) -> Tensor:
     """Noise variance tau^2 of a real component per image shell 0 … box / 2.
 
@@ -165,40 +253,28 @@ def noise_per_shell(
     images' own power), which is what a shell's noise looks like where signal is weak.
     """
     length = store.box // 2 + 1
-    total = torch.zeros(length, device=device)
-    count = torch.zeros(length, device=device)
-    for part in chunks(store, np.arange(store.n_particles)):
-        batch = store.batch(part, device=device)
-        batch = batch.where(batch.kept)
+    sums = torch.zeros(2, length, dtype=torch.float64, device=device)
+    for batch in batches(store, np.arange(store.n_particles), device):
         residual = torch.view_as_complex(batch.data)
         if mean is not None:
             voxel, mirrored = grid.nearest(batch.points())
-            value = mean[voxel.clamp(min=0)] * (voxel >= 0)
-            value = torch.where(mirrored, value.conj(), value)
-            residual = residual - batch.ctf * batch.damage * value
-        shell = _image_shell(batch)
+            seen = mean[voxel.clamp(min=0)] * (voxel >= 0)
+            seen = torch.where(mirrored, seen.conj(), seen)
+            residual = residual - batch.ctf * batch.damage * seen
+        shell = image_shell(batch)
         precision = batch.noise_precision()
-        total.index_add_(0, shell, residual.abs() ** 2 * precision)
-        count.index_add_(0, shell, (precision > 0).to(precision))
-    value = total / count.clamp(min=1) / 2
-    seen = value[count > 0]
+        square = residual.abs() ** 2 * precision
+        sums[0] += torch.bincount(shell, square.double(), minlength=length)
+        sums[1] += torch.bincount(shell, (precision > 0).double(), minlength=length)
+    power, count = (group or Group()).sum(sums).float()
+    value: Tensor = power / count.clamp(min=1) / 2
+    known = value[count > 0]
     # shells nobody saw (DC, beyond the dose mask) get a middle level
-    value[count == 0] = seen.median()
-    return value.clamp(min=1e-6 * seen.max().item())
+    value[count == 0] = known.median()
+    return value.clamp(min=1e-6 * known.max().item())
 
 
-def _image_shell(batch: Batch) -> Tensor:
+def image_shell(batch: Batch) -> Tensor:
     """Shell 0 … box / 2 of each coefficient in its image's plane."""
     radius: Tensor = torch.linalg.vector_norm(batch.lattice.double(), dim=-1)
     return radius.round().long()[batch.coefficient_lattice]
-
-
-def _csr(rows: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
-    """CSR matrix of entries sorted by row."""
-    start = torch.zeros(shape[0] + 1, dtype=torch.int64, device=rows.device)
-    start[1:] = torch.bincount(rows, minlength=shape[0]).cumsum(0)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
-        return torch.sparse_csr_tensor(
-            start, columns, values.contiguous(), size=shape, check_invariants=False
-        )

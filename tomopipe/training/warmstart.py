@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tomopipe.dataset.reader import Reader
 from tomopipe.dataset.store import Store
 from tomopipe.errors import StateError
 from tomopipe.io.atomic import fingerprint, read_parquet
@@ -102,33 +103,29 @@ def learn_latents(
     model: HeterogeneousModel,
     objective: HeterogeneousObjective,
     target: NDArray[np.float32],
-    device: torch.device,
 ) -> None:
     """Train the encoder alone to give `target` `(N, K)` in its first K dimensions.
 
     It sees the same random shares of the training tilts as later. No decoding: an epoch costs
     little.
     """
-    settings, store = model.settings, objective.store
+    settings, reader = model.settings, objective.reader
     optimiser = torch.optim.AdamW(trainable(model.encoder), lr=settings.learning_rate)
-    goal = torch.from_numpy(target).to(device)
+    goal = torch.from_numpy(target).to(reader.device)
     for epoch in range(settings.linear_epochs):
         rng = numpy_rng(settings.seed, _STREAM, epoch)
-        order = rng.permutation(store.n_particles)
+        order = rng.permutation(reader.store.n_particles)
         for chosen in np.array_split(order, -(-len(order) // _BATCH)):
             encode, _ = objective.draw(chosen, rng)
-            mean, _ = model.encode(
-                store.batch(chosen, tilts=encode, first=model.encoder.n_points).to(device)
-            )
-            loss = (mean[:, : goal.shape[1]] - goal[torch.from_numpy(chosen)]).square().mean()
+            mean, _ = objective.encoding(chosen, encode)
+            rows = torch.from_numpy(chosen).to(goal.device)
+            loss = (mean[:, : goal.shape[1]] - goal[rows]).square().mean()
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
 
 
-def fit_subspace(
-    model: HeterogeneousModel, store: Store, split: TiltSplit, device: torch.device
-) -> None:
+def fit_subspace(model: HeterogeneousModel, reader: Reader, split: TiltSplit) -> None:
     """Set the linear subspace that the encoder `volume` reads: the linear model's, or a new one.
 
     The new one is fitted to the training tilts at low resolution, in seconds.
@@ -142,11 +139,12 @@ def fit_subspace(
     if len(model.fixed.basis):
         encoder.adopt(model.fixed.basis)
         return
-    order = numpy_rng(settings.seed, _SUBSPACE).permutation(store.n_particles)[:_SUBSPACE_PARTICLES]
+    order = numpy_rng(settings.seed, _SUBSPACE).permutation(reader.store.n_particles)
+    order = order[:_SUBSPACE_PARTICLES]
     matched, power = [], []
     for chosen in np.array_split(order, -(-len(order) // _BATCH)):
         tilts = [split.training[p] for p in chosen]
-        batch = store.batch(chosen, tilts=tilts, first=encoder.n_points).to(device)
+        batch = reader.batch(chosen, tilts=tilts, first=encoder.n_points)
         b, a = encoder.statistics(batch, model.fixed, damage=settings.damage)
         matched.append(b)
         power.append(a)

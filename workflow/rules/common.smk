@@ -34,6 +34,7 @@ wildcard_constraints:
 SIMULATED = [name for name, dataset in CONFIG.datasets.items() if dataset.simulate]
 STAGE_RESULT = {
     "consensus": "consensus/map.mrc",
+    "fit": "fit/fit.json",
     "linear": "linear/latents.parquet",
     "homogeneous": "homogeneous/map.mrc",
     "heterogeneous": "heterogeneous/latents.parquet",

@@ -68,7 +68,28 @@ def folder_flag(flag, item):
 
 def uses_gpu(wildcards):
     """Volumes of a neural model are decoded on a GPU, those of a linear one need none."""
-    return int(CONFIG.branches[wildcards.branch].model == "heterogeneous")
+    return int(CONFIG.branches[wildcards.branch].may_train)
+
+
+def launcher(wildcards, resources):
+    """How the verbs that can share their work are started: one process for each of many GPUs.
+
+    Params that look at resources or threads re-run nothing when those change.
+    """
+    gpus = resources.get("gpu", 0)
+    if gpus <= 1:
+        return "python -m tomopipe"
+    return f"python -m torch.distributed.run --standalone --nproc-per-node={gpus} -m tomopipe"
+
+
+def threads_each(wildcards, resources, threads):
+    """Threads of one process."""
+    return max(1, threads // max(1, resources.get("gpu", 0)))
+
+
+def device_flag(wildcards, resources):
+    """A job that asked for no GPU leaves those it sees to others."""
+    return "" if resources.get("gpu", 0) else "--device cpu"
 
 
 def select_settings(wildcards):

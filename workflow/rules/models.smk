@@ -13,15 +13,19 @@ rule consensus:
         "<logs>/branches/{branch}/consensus.log",
     benchmark:
         "<benchmarks>/branches/{branch}/consensus.tsv"
+    resources:
+        gpu=0,
     params:
         settings=branch_settings("consensus"),
         version=STEP_FORMAT["consensus"],
         out=subpath(output.record, parent=True),
+        device=device_flag,
     message:
         "{wildcards.branch}: consensus map and half-maps"
     shell:
         "python -m tomopipe consensus {input.store} --particles {input.selected} "
-        "--out {params.out} --settings {params.settings:q} --threads {threads} &> {log}"
+        "--out {params.out} --settings {params.settings:q} {params.device} --threads {threads} "
+        "&> {log}"
 
 
 rule linear:
@@ -38,15 +42,49 @@ rule linear:
         "<logs>/branches/{branch}/linear.log",
     benchmark:
         "<benchmarks>/branches/{branch}/linear.tsv"
+    resources:
+        gpu=0,  # quick on a few cores; profiles give large sets as many GPUs as they like
     params:
         settings=branch_settings("linear"),
         version=STEP_FORMAT["linear"],
         out=subpath(output.model, parent=True),
+        launch=launcher,
+        device=device_flag,
+        cores=threads_each,
     message:
         "{wildcards.branch}: linear model of heterogeneity"
     shell:
-        "python -m tomopipe linear {input.store} --particles {input.selected} "
-        "--out {params.out} --settings {params.settings:q} --threads {threads} &> {log}"
+        "{params.launch} linear {input.store} --particles {input.selected} "
+        "--out {params.out} --settings {params.settings:q} {params.device} "
+        "--threads {params.cores} &> {log}"
+
+
+rule fit:
+    input:
+        store=of_dataset("store"),
+        selected="<results>/branches/{branch}/selected.parquet",
+    output:
+        model="<results>/branches/{branch}/fit/model.safetensors",
+        config="<results>/branches/{branch}/fit/config.json",
+        latents="<results>/branches/{branch}/fit/latents.parquet",
+        clusters="<results>/branches/{branch}/fit/clusters.parquet",
+        record="<results>/branches/{branch}/fit/fit.json",
+    log:
+        "<logs>/branches/{branch}/fit.log",
+    benchmark:
+        "<benchmarks>/branches/{branch}/fit.tsv"
+    resources:
+        gpu=uses_gpu,
+    params:
+        settings=branch_settings("fit"),
+        version=STEP_FORMAT["fit"],
+        out=subpath(output.record, parent=True),
+        state=lambda wildcards, output: f"{Path(output.record).parent}.state",
+    message:
+        "{wildcards.branch}: linear model, network where it pays, and clusters"
+    shell:
+        "python -m tomopipe fit {input.store} --particles {input.selected} --out {params.out} "
+        "--state {params.state} --settings {params.settings:q} --threads {threads} &> {log}"
 
 
 # The state of a training is no declared output: those are deleted when a job fails or runs out of
@@ -73,14 +111,16 @@ rule homogeneous:
         settings=branch_settings("homogeneous"),
         version=STEP_FORMAT["homogeneous"],
         out=subpath(output.model, parent=True),
+        launch=launcher,
+        cores=threads_each,
         state=lambda wildcards, output: f"{Path(output.model).parent}.state",
         consensus=folder_flag("consensus", "consensus"),
     message:
         "{wildcards.branch}: neural map of all particles"
     shell:
-        "python -m tomopipe train {input.store} --model homogeneous --particles {input.selected} "
+        "{params.launch} train {input.store} --model homogeneous --particles {input.selected} "
         "{params.consensus} --state {params.state} --out {params.out} "
-        "--settings {params.settings:q} --threads {threads} &> {log}"
+        "--settings {params.settings:q} --threads {params.cores} &> {log}"
 
 
 rule heterogeneous:
@@ -105,15 +145,17 @@ rule heterogeneous:
         settings=branch_settings("heterogeneous"),
         version=STEP_FORMAT["heterogeneous"],
         out=subpath(output.model, parent=True),
+        launch=launcher,
+        cores=threads_each,
         state=lambda wildcards, output: f"{Path(output.model).parent}.state",
         consensus=folder_flag("consensus", "consensus"),
         linear=folder_flag("linear", "linear"),
     message:
         "{wildcards.branch}: neural model of heterogeneity"
     shell:
-        "python -m tomopipe train {input.store} --model heterogeneous --particles {input.selected} "
+        "{params.launch} train {input.store} --model heterogeneous --particles {input.selected} "
         "{params.consensus} {params.linear} --state {params.state} --out {params.out} "
-        "--settings {params.settings:q} --threads {threads} &> {log}"
+        "--settings {params.settings:q} --threads {params.cores} &> {log}"
 
 
 rule convergence:

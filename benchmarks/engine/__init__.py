@@ -1,0 +1,1 @@
+"""Speed of the neural engine: parts shared by neural_step.py and gpu.py."""

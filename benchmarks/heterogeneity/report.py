@@ -1,0 +1,125 @@
+"""The table and the plots of the benchmark, from its rows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tomopipe.io.atomic import write_text
+
+HERE = Path(__file__).resolve().parents[1]
+DOCS = HERE.parent / "docs"
+Row = dict[str, Any]
+BOUNDS = ("oracle", "supervised")
+
+# columns of the table and how they are written: digits
+COLUMNS = {
+    "ari": 2,
+    "kmeans_ari": 2,
+    "gmm_ari": 2,
+    "of_oracle": 2,
+    "of_supervised": 2,
+    "linear_accuracy": 2,
+    "neighbours": 2,
+    "fsc_area": 2,
+    "spearman": 2,
+    "path_ratio": 2,
+    "rare_precision": 2,
+    "rare_recall": 2,
+    "junk_precision": 2,
+    "junk_recall": 2,
+    "seconds": 0,
+    "to_target": 0,
+    "memory_gb": 1,
+}
+_TARGET = 0.95  # of the supervised bound's ARI
+
+
+def write_report(machine: str, rows: Sequence[Row]) -> None:
+    """Put the tables between the markers of docs/benchmarks.md, and the plots beside it."""
+    from benchmarks.heterogeneity.plots import write_plots
+
+    groups = grouped(related(rows))
+    plots = write_plots(groups, DOCS / "benchmarks")
+    pictures = "\n".join(f"![{alt}](benchmarks/{name})" for name, alt in plots.items())
+    begin, end = "<!-- begin heterogeneity -->", "<!-- end heterogeneity -->"
+    docs = (DOCS / "benchmarks.md").read_text(encoding="utf-8")
+    pattern = re.compile(f"{re.escape(begin)}.*{re.escape(end)}", re.DOTALL)
+    text = f"{begin}\n{machine}\n\n{table(groups)}\n\n{pictures}\n{end}"
+    write_text(DOCS / "benchmarks.md", pattern.sub(lambda _: text, docs))
+
+
+def related(rows: Sequence[Row]) -> list[Row]:
+    """Rows of methods and bounds, with their share of the bounds and the seconds to the target."""
+    known = {(*place(row), row["seed"], row["method"]): row.get("ari") for row in rows}
+    out = []
+    for row in rows:
+        if row["method"] == "bounds":
+            continue
+        more: Row = {}
+        for bound in BOUNDS:
+            limit = known.get((*place(row), row["seed"], bound))
+            if limit and row["method"] not in BOUNDS:
+                more[f"of_{bound}"] = row["ari"] / limit
+        limit = known.get((*place(row), row["seed"], "supervised"))
+        if limit and "seconds" in row:
+            reached = [e for e in row["epochs"] if e["ari"] >= _TARGET * limit]
+            if reached:
+                more["to_target"] = reached[0]["seconds"]
+            elif row["ari"] >= _TARGET * limit:
+                more["to_target"] = row["seconds"]
+        out.append(row | more)
+    return out
+
+
+def place(row: Row) -> tuple[Any, ...]:
+    """The kind of set that a row belongs to, seeds aside."""
+    return row["source"], row["box"], row["noise"], row["set"]
+
+
+def grouped(rows: Sequence[Row]) -> dict[tuple[Any, ...], dict[str, list[Row]]]:
+    """Rows by kind of set, then by method, bounds first."""
+    groups: dict[tuple[Any, ...], dict[str, list[Row]]] = {}
+    for row in sorted(rows, key=lambda r: r["method"] not in BOUNDS):
+        groups.setdefault(place(row), {}).setdefault(row["method"], []).append(row)
+    return dict(sorted(groups.items(), key=lambda item: (*item[0][:3], _order(item[0][3]))))
+
+
+def _order(name: str) -> int:
+    from benchmarks.heterogeneity.sets import SETS
+
+    return SETS.index(name)
+
+
+def table(groups: dict[tuple[Any, ...], dict[str, list[Row]]]) -> str:
+    """Means over seeds as a Markdown table, with the spread behind the ARI; no empty columns."""
+    all_rows = [row for methods in groups.values() for rows in methods.values() for row in rows]
+    columns = [c for c in COLUMNS if any(c in row for row in all_rows)]
+    lines = [
+        "| set | of | box | noise | method | seeds | " + " | ".join(columns) + " |",
+        "|---|---|--:|---|---|--:|" + "--:|" * len(columns),
+    ]
+    for (source, box, noise, name), methods in groups.items():
+        for method, rows in methods.items():
+            head = f"| {name} | {source} | {box} | {noise} | {method} | {len(rows)} | "
+            lines.append(head + " | ".join(cell(rows, c) for c in columns) + " |")
+    return "\n".join(lines)
+
+
+def cell(rows: Sequence[Row], column: str) -> str:
+    """Mean over the seeds; lowest and highest for the ARI; – where not all seeds got there."""
+    values = [row[column] for row in rows if row.get(column) is not None]
+    if column == "to_target" and len(values) < len(rows):
+        measured = any("of_supervised" in row for row in rows)
+        return "–" if measured else ""
+    if not values:
+        return ""
+    digits = COLUMNS[column]
+    text = f"{np.mean(values):.{digits}f}"
+    if column == "ari":
+        return f"{text} ({min(values):.{digits}f}–{max(values):.{digits}f})"
+    return text

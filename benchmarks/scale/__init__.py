@@ -1,0 +1,1 @@
+"""What a run costs, in time and memory, as data sets grow."""

@@ -1,0 +1,158 @@
+"""Measure what runs cost and write it into the docs: `python -m benchmarks.scale`.
+
+With `--bounded` every step runs on a store of 6.4 GB under a limit of 2 GB instead (an hour).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import re
+import tempfile
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchmarks.scale import bounded
+from benchmarks.scale.costs import (
+    AXES,
+    BASE,
+    PAPER,
+    PARTS,
+    Row,
+    along,
+    exponent,
+    kept_coefficients,
+    measure,
+    parts_of,
+)
+from benchmarks.scale.measure import Cost
+from tomopipe.io.atomic import write_text
+
+DOCS = Path(__file__).parents[2] / "docs" / "benchmarks.md"
+_MEANING = {
+    "prepare": "prepare",
+    "consensus": "consensus",
+    "statistics": "linear: statistics",
+    "round": "linear: a round",
+    "epoch": "train: an epoch with its embedding",
+}
+
+
+def main() -> None:
+    """Measure, print and put the tables between their markers in docs/benchmarks.md."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, help="keep the sets here")
+    parser.add_argument("--bounded", action="store_true", help="memory under a limit, at 6.4 GB")
+    parser.add_argument("--no-docs", action="store_true", help="print the tables only")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        work = options.work or Path(temporary)
+        if options.bounded:
+            costs = bounded.measure(work)
+            speeds = bounded.streaming(bounded.LARGE.folder(work) / "dataset" / "store")
+            name, text = "scale bounded", f"{bounded_table(costs)}\n\n{streaming_line(speeds)}"
+        else:
+            rows = measure(work)
+            name, text = "scale", f"{cost_table(rows)}\n\n{estimate(rows)}"
+    text = f"{machine()}\n\n{text}"
+    print(text)
+    if not options.no_docs:
+        write_docs(name, text)
+
+
+def cost_table(rows: Sequence[Row]) -> str:
+    """Cost of the base set, its exponents along each axis, and time per million coefficients."""
+    lines = [
+        f"Base: {BASE.particles} particles, {BASE.tilts} tilts, box {BASE.box}, K 6, z 8. "
+        "Exponents are slopes of log seconds over log of what varies (values in the head). The "
+        "last columns fit seconds = start + a x kept coefficients + b x box^3 to all sizes.",
+        "",
+        "| part | base, s | own memory, GB | "
+        + " | ".join(f"{a} {', '.join(map(str, v))}" for a, v in AXES.items())
+        + " | start, s | s per 10^6 coefficients | s per 10^6 voxels |",
+        "|---|" + "--:|" * (len(AXES) + 5),
+    ]
+    for part in PARTS:
+        base = along(rows, part, "particles")[1][1]
+        cells = [_exponent_cell(rows, part, axis) for axis in AXES]
+        start, per_coefficient, per_voxel = parts_of(rows, part)
+        lines.append(
+            f"| {_MEANING[part]} | {base.seconds:.3g} | {base.own_gb:.2f} | {' | '.join(cells)} | "
+            f"{start:.2f} | {per_coefficient:.3f} | {per_voxel:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def _exponent_cell(rows: Sequence[Row], part: str, axis: str) -> str:
+    found = along(rows, part, axis)
+    if len(found) < 2:
+        return ""
+    return f"{exponent([x for x, _ in found], [row.seconds for _, row in found]):.2f}"
+
+
+def estimate(rows: Sequence[Row]) -> str:
+    """What a set of 10^6 particles would take, from the slopes; one core, and shared by 64."""
+    million = kept_coefficients(PAPER) / 1e6
+    lines = [
+        f"Scaled, not measured: {PAPER.particles:,} particles x {PAPER.tilts} tilts, box "
+        f"{PAPER.box}, {million / 1e3:.0f} x 10^9 kept coefficients at 3 Å and 3 e/Å² a tilt, from "
+        "the slopes above.",
+        "",
+        "| part | one core, hours | 64 processes of a core each, hours |",
+        "|---|--:|--:|",
+    ]
+    for part in PARTS:
+        start, per_coefficient, per_voxel = parts_of(rows, part)
+        seconds = start + per_coefficient * million + per_voxel * PAPER.box**3 / 1e6
+        lines.append(f"| {_MEANING[part]} | {seconds / 3600:.1f} | {seconds / 3600 / 64:.2f} |")
+    return "\n".join(lines)
+
+
+def bounded_table(costs: dict[str, Cost]) -> str:
+    """Peak memory of each step under the limit."""
+    size = bounded.LARGE
+    lines = [
+        f"{size.particles} particles x {size.tilts} tilts, box {size.box}, all coefficients kept "
+        f"(store 6.4 GB). RLIMIT_DATA {bounded.LIMIT_GB:g} GB for each process; own: largest sum "
+        "of anonymous pages (`/proc/PID/smaps_rollup`, every 0.05 s). Parts of the particles: "
+        + ", ".join(f"{name} 1/{part}" for name, part in bounded.PARTS.items())
+        + ".",
+        "",
+        "| step | time | own, GB | resident with mapped files, GB |",
+        "|---|--:|--:|--:|",
+    ]
+    lines += [
+        f"| {name} | {c.seconds:.0f} s | {c.own_gb:.2f} | {c.resident_gb:.2f} |"
+        for name, c in costs.items()
+    ]
+    return "\n".join(lines)
+
+
+def streaming_line(speeds: dict[str, float]) -> str:
+    """How fast training batches come from disk and from memory."""
+    shown = ", ".join(f"{name} {speed:.1f}" for name, speed in speeds.items())
+    share = 100 * speeds["disk"] / speeds["memory"]
+    return (
+        f"Batches of 8 random particles of that store, 10^6 coefficients a second: {shown}. From "
+        f"disk just after its pages were dropped: {share:.0f} % of the speed from memory."
+    )
+
+
+def machine() -> str:
+    """What it ran on, and when."""
+    cores = len(os.sched_getaffinity(0))
+    return f"{cores} cores used at most, {platform.machine()}, {datetime.now(UTC):%Y-%m-%d}"
+
+
+def write_docs(name: str, text: str) -> None:
+    """Replace what stands between the markers of `name` in docs/benchmarks.md."""
+    begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
+    docs = DOCS.read_text(encoding="utf-8")
+    pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
+    write_text(DOCS, pattern.sub(lambda _: f"{begin}\n{text}\n{end}", docs))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""One step of a run, timed inside its own process: `python -m benchmarks.scale.step NAME …`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from tomopipe.config.linear import LinearSettings
+from tomopipe.config.prepare import PrepareSettings
+from tomopipe.config.training import HeterogeneousSettings
+from tomopipe.dataset.prepare import prepare
+from tomopipe.reconstruct.consensus import consensus
+from tomopipe.training.linear import fit_linear
+from tomopipe.training.neural import train_heterogeneous
+
+ROUNDS = 8
+
+
+def run(name: str, data: Path, out: Path, value: int) -> dict[str, float]:
+    """Seconds by what they are for; `value` is K of the linear model or z of the network."""
+    store, start = data / "store", time.monotonic()
+    if name == "prepare":
+        prepare(data, store, PrepareSettings(workers=1))
+    elif name == "consensus":
+        consensus(store, out / "consensus")
+    elif name == "linear":
+        fit_linear(store, out / "linear", LinearSettings(components=value, rounds=ROUNDS))
+        rows = _rows(out / "linear")
+        # the quickest: others may have had the processor in between
+        each = min(b["seconds"] - a["seconds"] for a, b in pairwise(rows))
+        whole = time.monotonic() - start
+        return {"statistics": whole - rows[-1]["seconds"], "round": each}
+    else:
+        settings = HeterogeneousSettings(zdim=value, epochs=1, device="cpu", dtype="float32")
+        train_heterogeneous(store, out / "train", settings)
+        return {"epoch": _rows(out / "train")[0]["seconds"]}
+    return {name: time.monotonic() - start}
+
+
+def _rows(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+if __name__ == "__main__":
+    step, data_folder, out_folder, number, result = sys.argv[1:]
+    seconds = run(step, Path(data_folder), Path(out_folder), int(number))
+    Path(result).write_text(json.dumps(seconds))

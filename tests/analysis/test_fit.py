@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.metrics import adjusted_rand_score
+
+from tomopipe.analysis.fit import fit, reason, wants_network
+from tomopipe.config.fit import FitSettings
+from tomopipe.config.linear import LinearSettings
+from tomopipe.config.training import HeterogeneousSettings
+from tomopipe.dataset.store import Store
+from tomopipe.errors import StateError
+from tomopipe.io.atomic import read_json
+from tomopipe.models import load_model
+from tomopipe.training import heldout
+from tomopipe.training.heldout import Comparison, compare
+from tomopipe.training.linear import fit_linear
+from tomopipe.training.neural import train_heterogeneous
+
+SMALL = HeterogeneousSettings(
+    epochs=1, hidden=16, layers=1, zdim=4, encoder_hidden=16, encoder_components=4, batch=8
+)
+
+
+@pytest.fixture(scope="module")
+def fitted(planted, tmp_path_factory):
+    out = tmp_path_factory.mktemp("fit") / "fit"
+    settings = FitSettings(network="never", linear=LinearSettings(components=3, rounds=15))
+    return out, fit(planted.store, out, settings)
+
+
+def test_states_are_found_without_being_told_their_number(planted, fitted):
+    out, record = fitted
+    clusters = pd.read_parquet(out / "clusters.parquet")
+    truth = planted.truth.loc[clusters["uid"], "state"]
+    assert list(clusters["uid"]) == list(Store.open(planted.store).uids)
+    assert record["clusters"] == clusters["cluster"].nunique() >= 2
+    assert clusters["probability"].between(0, 1).all()
+    assert adjusted_rand_score(truth, clusters["cluster"]) > 0.6
+
+
+def test_the_folder_is_a_model_and_says_why(fitted):
+    out, record = fitted
+    assert load_model(out).kind == "linear"
+    assert "no network was asked for" in record["reason"]
+    assert read_json(out / "fit.json")["reason"] == record["reason"]
+    assert not out.with_name("fit.state").exists()
+
+
+def test_an_interrupted_fit_goes_on_from_its_linear_model(planted, tmp_path, monkeypatch):
+    settings = FitSettings(
+        network="always", linear=LinearSettings(components=3, rounds=5), heterogeneous=SMALL
+    )
+
+    def killed(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tomopipe.analysis.fit.train_heterogeneous", killed)
+        with pytest.raises(KeyboardInterrupt):
+            fit(planted.store, tmp_path / "out", settings)
+    before = (tmp_path / "out.state/linear/model.safetensors").stat().st_mtime_ns
+    assert not (tmp_path / "out").exists()
+    seen = []
+    with monkeypatch.context() as patch:
+        patch.setattr("tomopipe.analysis.fit.fit_linear", lambda *args: seen.append("fitted again"))
+        record = fit(planted.store, tmp_path / "out", settings)
+    assert not seen and before
+    assert record["comparison"]["particles"] > 0
+    assert (tmp_path / "out/latents.parquet").is_file()
+
+
+def test_too_few_particles_are_refused_in_one_sentence(planted, tmp_path):
+    uids = list(Store.open(planted.store).uids[:3])
+    with pytest.raises(StateError, match="too few"):
+        fit(planted.store, tmp_path / "out", FitSettings(network="never"), uids)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_network_that_adds_nothing_predicts_as_the_linear_model_does(
+    planted, tmp_path, monkeypatch
+):
+    """After one short epoch the decoder is next to nothing, latents are the linear posterior's."""
+    store = Store.open(planted.store)
+    fit_linear(planted.store, tmp_path / "linear", LinearSettings(components=4, rounds=8))
+    train_heterogeneous(planted.store, tmp_path / "network", SMALL, linear=tmp_path / "linear")
+    found = compare(store, tmp_path / "linear", tmp_path / "network", torch.device("cpu"))
+    # what is held out is mostly noise, and volumes explain some of the rest
+    assert found.linear < found.mean
+    assert found.network == pytest.approx(found.linear, rel=0.05)
+    monkeypatch.setattr(heldout, "_PARTICLES", 20)
+    assert (
+        compare(store, tmp_path / "linear", tmp_path / "network", torch.device("cpu")).particles
+        == 20
+    )
+
+
+@pytest.mark.parametrize(
+    ("network", "device", "expected"),
+    [
+        ("auto", "cpu", False),
+        ("auto", "cuda", True),
+        ("always", "cpu", True),
+        ("never", "cuda", False),
+    ],
+)
+def test_where_a_network_is_trained(network, device, expected):
+    assert wants_network(FitSettings(network=network), torch.device(device)) is expected
+
+
+def test_the_reason_follows_the_comparison():
+    cpu, settings = torch.device("cpu"), FitSettings(network="always")
+    better = Comparison(mean=1.0, linear=0.9, network=0.88, sigmas=5.0, particles=100)
+    assert better.network_wins and better.gain == pytest.approx(0.2)
+    assert "network was taken" in reason(settings, cpu, better)
+    assert "20 %" in reason(settings, cpu, better)
+    equal = Comparison(mean=1.0, linear=0.9, network=0.899, sigmas=0.4, particles=100)
+    assert "no better beyond chance" in reason(settings, cpu, equal)
+    worse = Comparison(mean=1.0, linear=0.9, network=0.95, sigmas=-9.0, particles=100)
+    assert "predicts worse" in reason(settings, cpu, worse)
+    assert not np.isfinite(Comparison(1.0, 1.1, 1.0, 0.0, 3).gain)

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from tomopipe.physics.grid import FourierGrid
+from tomopipe.physics.mask import sphere_mask
+from tomopipe.training.em import Latents
+from tomopipe.training.shrinkage import LocalShrinkage, noise_power, principal_axes
+
+BOX = 16
+
+
+@pytest.fixture(scope="module")
+def grid() -> FourierGrid:
+    return FourierGrid(BOX, 2)
+
+
+def drawn_noise(grid, power, precision, count=64):
+    """Components of pure noise, as the M-step leaves them."""
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(grid.n, count, dtype=torch.complex64, generator=generator) * 2**0.5
+    return grid.to_real(noise * (power.sqrt() / (power + precision))[:, None])
+
+
+def test_noise_power_is_that_of_drawn_noise(grid):
+    rng = torch.Generator().manual_seed(1)
+    power = torch.rand(grid.n, generator=rng) * 50
+    precision = torch.full((grid.n,), 5.0)
+    drawn = drawn_noise(grid, power, precision)
+    assert noise_power(grid, power, precision) == pytest.approx(float((drawn**2).mean()), rel=0.03)
+
+
+def test_noise_is_taken_out_and_a_local_feature_stays(grid):
+    power, precision = torch.full((grid.n,), 40.0), torch.full((grid.n,), 4.0)
+    mask = sphere_mask(BOX, 7, 2)
+    noise = drawn_noise(grid, power, precision, 4) * mask
+    z, y, x = np.mgrid[:BOX, :BOX, :BOX]
+    ball = torch.from_numpy(np.exp(-((z - 8) ** 2 + (y - 8) ** 2 + (x - 6) ** 2) / 16.0)).float()
+    feature = 8 * noise.std() * ball
+    shrink = LocalShrinkage(grid, power, precision, mask, 2.0)
+    alone, both = shrink(noise), shrink(noise + feature)
+    assert float((alone**2).sum() / (noise**2).sum()) < 0.05
+    inside = ball > 0.5
+    assert float(both[:, inside].mean()) > 0.7 * float(feature[inside].mean())
+    before = float((noise**2).mean())
+    assert float(((both - feature) ** 2).mean()) < 0.5 * before
+
+
+def test_nothing_happens_where_the_signal_is_strong(grid):
+    power, precision = torch.full((grid.n,), 1e6), torch.full((grid.n,), 1.0)
+    mask = sphere_mask(BOX, 7, 2)
+    volume = torch.rand(1, BOX, BOX, BOX, generator=torch.Generator().manual_seed(2)) * mask
+    shrunk = LocalShrinkage(grid, power, precision, mask, 2.0)(volume)
+    assert float((shrunk - volume).norm() / volume.norm()) < 1e-2
+
+
+def test_principal_axes_keep_every_volume(grid):
+    generator = torch.Generator().manual_seed(3)
+    model = torch.randn(grid.n, 4, dtype=torch.complex64, generator=generator)
+    model[:, 2] *= 5
+    mean = torch.randn(7, 3, generator=generator)
+    root = torch.randn(7, 3, 3, generator=generator)
+    before = Latents(mean, root @ root.transpose(1, 2), torch.ones(7))
+    after = principal_axes(model, before)
+    turn = torch.linalg.lstsq(before.mean, after.mean).solution
+    assert torch.allclose(turn @ turn.T, torch.eye(3), atol=1e-4)
+    turned = model[:, 1:] @ turn.to(model.dtype)
+    gram = (turned.conj().T @ turned).real
+    assert float((gram - torch.diag(gram.diagonal())).abs().max()) < 1e-3 * float(gram.max())
+    assert (gram.diagonal().diff() <= 0).all()
+    assert torch.allclose(after.covariance, turn.T @ before.covariance @ turn, atol=1e-4)

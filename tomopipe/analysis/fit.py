@@ -1,0 +1,145 @@
+"""The default combination: linear model, network where it pays, and clusters, in one step."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tomopipe import __version__
+from tomopipe.analysis.analyze import cluster_table, explore
+from tomopipe.analysis.clusters import clusters_fingerprint
+from tomopipe.analysis.latent import read_latents
+from tomopipe.config.analysis import AnalysisSettings
+from tomopipe.config.fit import FitSettings
+from tomopipe.dataset.store import Store
+from tomopipe.io.atomic import (
+    atomic_directory,
+    check_folder,
+    fingerprint,
+    read_json,
+    write_json,
+    write_parquet,
+)
+from tomopipe.training.distributed import pick_device
+from tomopipe.training.heldout import Comparison, compare
+from tomopipe.training.linear import fit_linear
+from tomopipe.training.neural import train_heterogeneous
+
+STEP_FORMAT = 1
+
+
+def fit(
+    store_path: Path,
+    out: Path,
+    settings: FitSettings | None = None,
+    uids: Sequence[str] | None = None,
+    state: Path | None = None,
+    device: str = "auto",
+) -> dict[str, Any]:
+    """Fit a data set without choosing a model; returns what `fit.json` says.
+
+    Leaves the better model's files in `out` (a folder that `analyze` and `volumes` read), with
+    `latents.parquet` and `clusters.parquet` (uid, cluster, probability, …) by uid and `fit.json`.
+    If the network was better, the linear model stands in `out/linear`.
+
+    Parameters
+    ----------
+    store_path, uids
+        Packed store, and which of its particles (all by default).
+    state
+        Folder of unfinished work, from which an interrupted fit goes on (by default `out` with
+        `.state` behind its name); gone when all is written.
+    device
+        auto, cpu, cuda or cuda:N.
+
+    Raises
+    ------
+    StateError
+        If there are too few particles, `uids` are not in the store, or the state belongs to other
+        settings.
+    """
+    settings = settings or FitSettings()
+    check_folder(out)
+    target = pick_device(device)
+    work = state or out.with_name(f"{out.name}.state")
+    linear, network = work / "linear", work / "network"
+    store = Store.open(store_path, uids)
+    if not _is_done(linear, settings.linear.model_dump(), store):
+        fit_linear(store_path, linear, settings.linear, uids, target)
+    compared = None
+    if wants_network(settings, target):
+        train_heterogeneous(
+            store_path, network, settings.heterogeneous, uids, linear=linear, device=device
+        )
+        compared = compare(store, linear, network, target)
+    chosen = network if compared is not None and compared.network_wins else linear
+    latents = read_latents(chosen / "latents.parquet")
+    found = explore(
+        latents,
+        AnalysisSettings(
+            clusters=settings.clusters, umap=False, coordinate=False, seed=settings.seed
+        ),
+        others=False,
+    )
+    clusters = cluster_table(found, store.uids)
+    record = {
+        "step_format": STEP_FORMAT,
+        "version": __version__,
+        "model": chosen.name,
+        "reason": reason(settings, target, compared),
+        "comparison": asdict(compared) if compared is not None else None,
+        "clusters": len(found.chosen.centres),
+        "method": found.method,
+        "fingerprint": clusters_fingerprint(clusters),
+        "n_particles": store.n_particles,
+        "settings": settings.model_dump(mode="json"),
+    }
+    with atomic_directory(out) as folder:
+        shutil.copytree(chosen, folder, dirs_exist_ok=True)
+        if chosen is network:
+            shutil.copytree(linear, folder / "linear")
+        write_parquet(folder / "clusters.parquet", clusters)
+        write_json(folder / "fit.json", record)
+    shutil.rmtree(work)
+    return record
+
+
+def wants_network(settings: FitSettings, device: torch.device) -> bool:
+    """Whether a network is trained at all."""
+    return settings.network == "always" or (settings.network == "auto" and device.type == "cuda")
+
+
+def reason(settings: FitSettings, device: torch.device, compared: Comparison | None) -> str:
+    """Why the model was taken, in a sentence for the report."""
+    if compared is None:
+        if settings.network == "never":
+            return "The linear model was taken: no network was asked for."
+        return (
+            f"The linear model was taken: on a {device.type.upper()} a network is trained only "
+            "with `network: always`."
+        )
+    figures = (
+        f"on tilts that its training had not seen ({compared.particles} particles, "
+        f"{abs(compared.sigmas):.1f} standard errors)"
+    )
+    if compared.network_wins:
+        return (
+            f"The network was taken: it predicts better than the linear model {figures}, by "
+            f"{100 * compared.gain:.0f} % of what the linear model gains over one mean volume."
+        )
+    word = "worse" if compared.sigmas < 0 else "no better beyond chance"
+    return f"The linear model was taken: the network predicts {word} {figures}."
+
+
+def _is_done(linear: Path, settings: dict[str, Any], store: Store) -> bool:
+    """Whether an interrupted fit has left this linear model."""
+    if not (linear / "config.json").is_file():
+        return False
+    record = read_json(linear / "config.json")
+    same = record.get("settings") == settings and record.get("version") == __version__
+    return bool(same and record.get("particles") == fingerprint(list(store.uids)))

@@ -1,0 +1,43 @@
+"""`tomopipe fit`: the default combination of models, with clusters."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tomopipe.cli.arguments import add_device, add_particles, add_store, kept_uids
+from tomopipe.cli.settings import add_settings, read_settings
+
+HELP = "find heterogeneity with the default models: latents and clusters of every particle"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    from tomopipe.config.fit import FitSettings
+
+    add_store(parser)
+    parser.add_argument("--out", type=Path, required=True, help="folder for model and tables")
+    parser.add_argument(
+        "--state", type=Path, help="folder of unfinished work (default: OUT.state, beside OUT)"
+    )
+    add_particles(parser)
+    add_device(parser)
+    add_settings(parser, FitSettings)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Do the work."""
+    from tomopipe.config.fit import FitSettings
+
+    settings = read_settings(args, FitSettings)
+    from tomopipe.analysis.fit import fit
+
+    record = fit(
+        args.store,
+        args.out,
+        settings,
+        uids=kept_uids(args.particles),
+        state=args.state,
+        device=args.device,
+    )
+    print(f"{record['clusters']} clusters. {record['reason']}")

@@ -1,0 +1,151 @@
+"""Whether a network predicts tilts that training never saw better than the linear model does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tomopipe.config.training import HeterogeneousSettings
+from tomopipe.dataset.batch import Batch
+from tomopipe.dataset.reader import Reader
+from tomopipe.dataset.store import Store
+from tomopipe.models.linear import LinearModel
+from tomopipe.models.mean import FixedVolumes
+from tomopipe.models.vae import HeterogeneousModel
+from tomopipe.physics.grid import FourierGrid
+from tomopipe.training.inference import held_out_error
+from tomopipe.training.objective import prediction_error
+from tomopipe.training.splits import hold_out, numpy_rng
+from tomopipe.training.statistics import image_shell, noise_per_shell
+
+_STREAM = 6
+_PARTICLES = 2000  # looked at, at most
+_BATCH = 16
+_SIGMAS = 2.0  # of its standard error by which a network must be better
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Squared errors per coefficient on held-out tilts, latents taken from the others.
+
+    Attributes
+    ----------
+    mean, linear, network
+        Of the mean volume, the linear model and the network.
+    sigmas
+        Difference of linear and network over its standard error between particles; positive where
+        the network is better.
+    particles
+        How many were looked at.
+    """
+
+    mean: float
+    linear: float
+    network: float
+    sigmas: float
+    particles: int
+
+    @property
+    def network_wins(self) -> bool:
+        """Whether the network is better beyond chance."""
+        return self.sigmas > _SIGMAS
+
+    @property
+    def gain(self) -> float:
+        """Network's gain over the linear model, over the linear model's gain over the mean."""
+        explained = self.mean - self.linear
+        return (self.linear - self.network) / explained if explained > 0 else float("nan")
+
+
+def compare(store: Store, linear: Path, network: Path, device: torch.device) -> Comparison:
+    """Compare a linear model with the network that began from it.
+
+    Both predict the tilts that the network's training held out of each particle, with latents from
+    the particle's other tilts. The linear volumes were made with those tilts too, but so were the
+    volumes that the network adds to.
+
+    Raises
+    ------
+    StateError
+        If a model is missing or of another kind.
+    """
+    model = HeterogeneousModel.load(network).to(device)
+    settings = model.settings
+    split = hold_out(
+        list(store.uids), store.images_per_particle, settings.validation_fraction, settings.seed
+    )
+    usable = np.flatnonzero([len(tilts) > 0 for tilts in split.held_out])
+    order = numpy_rng(settings.seed, _STREAM).permutation(len(usable))[:_PARTICLES]
+    chosen = np.sort(usable[order])
+    reader = Reader(store, device)
+    shells = held_out_error(model, reader, split, chosen)
+    count = shells.count.sum(1)[chosen]
+    flat = _LinearError(store, linear, settings, device)
+    errors = torch.cat(
+        [
+            flat(
+                reader.batch(part, tilts=[split.training[p] for p in part], inside=True),
+                reader.batch(part, tilts=[split.held_out[p] for p in part], inside=True),
+            )
+            for part in np.array_split(chosen, -(-len(chosen) // _BATCH))
+        ]
+    )
+    by_network = shells.error.sum(1)[chosen]
+    difference = (errors[:, 1] - by_network) / count
+    spread = float(difference.std()) / max(len(chosen), 1) ** 0.5
+    total = float(count.sum())
+    return Comparison(
+        mean=float(errors[:, 0].sum()) / total,
+        linear=float(errors[:, 1].sum()) / total,
+        network=float(by_network.sum()) / total,
+        sigmas=float(difference.mean()) / max(spread, 1e-30),
+        particles=len(chosen),
+    )
+
+
+class _LinearError:
+    """Errors of the mean volume and of the linear model on some tilts, from others."""
+
+    def __init__(
+        self, store: Store, path: Path, settings: HeterogeneousSettings, device: torch.device
+    ) -> None:
+        model = LinearModel.load(path)
+        mean, basis = model.mean / store.scale, model.components / store.scale
+        self.settings = settings
+        self.fixed = FixedVolumes(mean, basis).to(device)
+        grid = FourierGrid(store.box, 1, device)
+        on_grid = grid.to_fourier(mean[None].to(device))[:, 0]
+        self.noise = noise_per_shell(store, grid, on_grid, device=device)
+
+    def __call__(self, known: Batch, hidden: Batch) -> Tensor:
+        """`(P, 2)` float64 sums of squared errors on `hidden`, latents from the tilts `known`."""
+        z = self._posterior(known)
+        owner = hidden.coefficient_particle()
+        mean = self.fixed(hidden.points())
+        full = self.fixed.at(hidden.points(), owner, z)
+        out = torch.zeros(hidden.n_particles, 2, dtype=torch.float64, device=z.device)
+        for column, predicted in enumerate((mean, full)):
+            error = prediction_error(predicted, hidden, self.settings).double()
+            out[:, column].index_add_(0, owner, error)
+        return out.cpu()
+
+    def _posterior(self, batch: Batch) -> Tensor:
+        """Posterior means `(P, K)` of the latents, as in the E-step but at the exact points."""
+        a, b = batch.back_projection()
+        precision = 1 / self.noise[image_shell(batch)]
+        owner = batch.coefficient_particle()
+        values = self.fixed.volumes_at(batch.points())
+        mean, u = values[:, 0], values[:, 1:]
+        rhs = torch.einsum(
+            "ckr,cr->ck", u, (a[:, None] * batch.data - b[:, None] * mean) * precision[:, None]
+        )
+        left = torch.einsum("ckr,clr->ckl", u, u * (b * precision)[:, None, None])
+        unit = torch.eye(u.shape[1], device=u.device)
+        gram = unit.repeat(batch.n_particles, 1, 1).index_add_(0, owner, left)
+        total = rhs.new_zeros(batch.n_particles, len(unit)).index_add_(0, owner, rhs)
+        z: Tensor = torch.linalg.solve(gram, total[:, :, None])[:, :, 0]
+        return z
