@@ -57,7 +57,7 @@ def quality(part: dict[str, Any], colours: dict[str, str], path: Path) -> None:
                 spread = [[mean - min(values)], [max(values) - mean]]
                 axes.bar(x, mean, width * 0.9, color=colour, yerr=spread, ecolor="grey")
         for bound, (colour, style) in _BOUNDS.items():
-            values = [r["ari"] for r in methods.get(bound, [])]
+            values = [r[score(name)] for r in methods.get(bound, []) if score(name) in r]
             if values:
                 axes.hlines(np.mean(values), i - 0.42, i + 0.42, colour, style, lw=1)
     for method, colour in colours.items():
@@ -90,7 +90,7 @@ def seconds(part: dict[str, Any], colours: dict[str, str], path: Path) -> bool:
                     line = [(e["seconds"], e[score(name)]) for e in row["epochs"]]
                     axes.plot(*zip(*line, strict=True) if line else ([], []), color=colour, lw=0.7)
         for bound, (colour, style) in _BOUNDS.items():
-            values = [r["ari"] for r in methods.get(bound, [])]
+            values = [r[score(name)] for r in methods.get(bound, []) if score(name) in r]
             if values:
                 axes.axhline(np.mean(values), color=colour, ls=style, lw=0.8)
         axes.set(title=name, xscale="log", xlabel="seconds", ylim=(0, 1.05))

@@ -48,7 +48,7 @@ def test_objective_keeps_encoded_predicted_and_held_out_tilts_apart(make_store, 
     model = HeterogeneousModel(settings, box=16, pixel_size=10.0, scale=1.0, tilts=tilts)
     objective = HeterogeneousObjective(model, Reader(store), split)
     for seed in range(20):
-        encode, predict = objective.draw(np.arange(6), numpy_rng(seed))
+        encode, predict = objective.draw(np.arange(6), [numpy_rng(seed)] * 6)
         for p in range(6):
             assert not set(encode[p]) & set(predict[p])
             assert not (set(encode[p]) | set(predict[p])) & set(split.held_out[p])
@@ -62,7 +62,7 @@ def test_reference_predicts_what_it_encodes(make_store):
     assert tilts == 4
     model = HeterogeneousModel(settings, box=16, pixel_size=10.0, scale=1.0, tilts=tilts)
     objective = HeterogeneousObjective(model, Reader(store), split)
-    encode, predict = objective.draw(np.arange(3), numpy_rng(0))
+    encode, predict = objective.draw(np.arange(3), [numpy_rng(0)] * 3)
     assert encode is predict
     assert [len(e) for e in encode] == [4, 4, 4]
     terms = objective(objective.prepare(np.arange(3), (0, 1, 0, 0, 0)))

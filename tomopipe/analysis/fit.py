@@ -67,17 +67,8 @@ def fit(
     check_folder(out)
     target = pick_device(device)
     work = state or out.with_name(f"{out.name}.state")
-    linear, network = work / "linear", work / "network"
     store = Store.open(store_path, uids)
-    if not _is_done(linear, settings.linear.model_dump(), store):
-        fit_linear(store_path, linear, settings.linear, uids, target)
-    compared = None
-    if wants_network(settings, target):
-        train_heterogeneous(
-            store_path, network, settings.heterogeneous, uids, linear=linear, device=device
-        )
-        compared = compare(store, linear, network, target)
-    chosen = network if compared is not None and compared.network_wins else linear
+    chosen, compared = _models(store, uids, settings, work, target)
     latents = read_latents(chosen / "latents.parquet")
     found = explore(
         latents,
@@ -101,12 +92,31 @@ def fit(
     }
     with atomic_directory(out) as folder:
         shutil.copytree(chosen, folder, dirs_exist_ok=True)
-        if chosen is network:
-            shutil.copytree(linear, folder / "linear")
+        if chosen.name == "network":
+            shutil.copytree(work / "linear", folder / "linear")
         write_parquet(folder / "clusters.parquet", clusters)
         write_json(folder / "fit.json", record)
     shutil.rmtree(work)
     return record
+
+
+def _models(
+    store: Store,
+    uids: Sequence[str] | None,
+    settings: FitSettings,
+    work: Path,
+    device: torch.device,
+) -> tuple[Path, Comparison | None]:
+    """Fit both models below `work`, or what is left to do of them; folder of the better one."""
+    linear, network = work / "linear", work / "network"
+    if not _is_done(linear, settings.linear.model_dump(), store):
+        fit_linear(store.path, linear, settings.linear, uids, device)
+    if not wants_network(settings, device):
+        return linear, None
+    wanted = settings.heterogeneous
+    train_heterogeneous(store.path, network, wanted, uids, linear=linear, device=str(device))
+    compared = compare(store, linear, network, device)
+    return network if compared.network_wins else linear, compared
 
 
 def wants_network(settings: FitSettings, device: torch.device) -> bool:

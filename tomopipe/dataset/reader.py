@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from tomopipe.dataset.store import Store
 
 Indices = NDArray[np.int64]
+# one generator for everything, or one for each particle, whose draws then depend on no other
+Draws = np.random.Generator | Sequence[np.random.Generator]
 
 _SLAB_IMAGES = 1 << 14
 _LEVELS = 1 << 16  # of the random numbers that choose coefficients
@@ -54,7 +56,7 @@ def choose(
     first: int | None = None,
     inside: bool = False,
     fraction: float = 1.0,
-    rng: np.random.Generator | None = None,
+    rng: Draws | None = None,
 ) -> Choice:
     """Choose coefficients; arguments are those of `Store.batch`."""
     chosen = np.asarray(particles, dtype=np.int64)
@@ -68,19 +70,29 @@ def choose(
     counts = (store.kept_counts if inside else store.counts)[images]
     if first is not None:
         counts = np.minimum(counts, first)
+    owner = np.repeat(np.arange(len(chosen)), lengths)
     if fraction < 1:
-        counts, lattice = _thinned(counts, fraction, rng or np.random.default_rng())
+        sizes = np.bincount(owner, counts, minlength=len(chosen)).astype(np.int64)
+        draw = _levels(sizes, np.random.default_rng() if rng is None else rng)
+        counts, lattice = _thinned(counts, fraction, draw)
     else:
         lattice = _ranges(np.zeros_like(counts), counts)
-    owner = np.repeat(np.arange(len(chosen)), lengths)
     return Choice(chosen, images, owner, counts, lattice)
 
 
-def _thinned(counts: Indices, fraction: float, rng: np.random.Generator) -> tuple[Indices, Indices]:
-    """A random `fraction` of the first `counts[i]` lattice points of each image i."""
+def _levels(sizes: Indices, rng: Draws) -> NDArray[np.uint16]:
+    """Random numbers for `sizes` coefficients of each particle."""
+    if isinstance(rng, np.random.Generator):
+        return rng.integers(0, _LEVELS, size=int(sizes.sum()), dtype=np.uint16)
+    drawn = [
+        r.integers(0, _LEVELS, size=n, dtype=np.uint16) for r, n in zip(rng, sizes, strict=True)
+    ]
+    return np.concatenate(drawn)
+
+
+def _thinned(counts: Indices, fraction: float, draw: NDArray[np.uint16]) -> tuple[Indices, Indices]:
+    """The `fraction` of the first `counts[i]` lattice points of each image i that `draw` names."""
     ends = np.cumsum(counts)
-    total = int(ends[-1]) if len(ends) else 0
-    draw = rng.integers(0, _LEVELS, size=total, dtype=np.uint16)
     places = np.flatnonzero(draw < round(fraction * _LEVELS))
     new_ends = np.searchsorted(places, ends)
     new = np.diff(new_ends, prepend=0)
@@ -140,7 +152,7 @@ class Reader:
         first: int | None = None,
         inside: bool = False,
         fraction: float = 1.0,
-        rng: np.random.Generator | None = None,
+        rng: Draws | None = None,
     ) -> Batch:
         """Some particles, flat, on the device; arguments are those of `Store.batch`."""
         return self.make(

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tomopipe.dataset.batch import Batch
 from tomopipe.dataset.images import CTF_COLUMNS
-from tomopipe.dataset.reader import Reader
+from tomopipe.dataset.reader import Draws, Reader
 from tomopipe.errors import StateError
 from tomopipe.io.atomic import read_json, read_parquet
 from tomopipe.physics.fourier import HalfPlane, half_plane
@@ -181,7 +181,7 @@ class Store:
         first: int | None = None,
         inside: bool = False,
         fraction: float = 1.0,
-        rng: np.random.Generator | None = None,
+        rng: Draws | None = None,
         device: torch.device | str = "cpu",
     ) -> Batch:
         """Everything about some particles, flat.

@@ -107,9 +107,8 @@ def held_out_error(
     for part in parts([store.n_lattice * len(split.held_out[p]) for p in mine], COEFFICIENTS):
         chosen = mine[part]
         held_out = [split.held_out[p] for p in chosen]
-        target = reader.batch(
-            chosen, tilts=held_out, inside=True, fraction=fraction, rng=numpy_rng(0)
-        )
+        draws = [numpy_rng(0, int(p)) for p in chosen]  # the same however particles are shared out
+        target = reader.batch(chosen, tilts=held_out, inside=True, fraction=fraction, rng=draws)
         predicted = _predict(model, encoding, split, chosen, target)
         rows = torch.from_numpy(chosen).to(reader.device)
         _add_shells(sums, rows, target, predicted, model.settings)

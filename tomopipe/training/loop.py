@@ -121,7 +121,7 @@ def _steps(run: Run, position: Position) -> Iterator[tuple[int, NDArray[np.int64
     batches = np.array_split(order, run.steps)
 
     def prepare(step: int) -> Step:
-        place = (settings.seed, _DRAW, epoch, step, group.rank)
+        place = (settings.seed, _DRAW, epoch, step)
         return run.objective.prepare(batches[step][group.rank :: group.size], place)
 
     left = range(position.step, run.steps)

@@ -128,8 +128,7 @@ def train_heterogeneous(
         if group.leads:
             publish_snapshots(run_state.snapshots, out / "snapshots", len(metrics))
             write_parquet(out / "latents.parquet", latents_table(store, z, spread, error))
-            verdict = judge(metrics)
-            publish(out, model, metrics, store, {"verdict": verdict.sentence})
+            publish(out, model, metrics, store, {"verdict": judge(metrics).sentence})
             run_state.put_away(out)
         group.barrier()
 

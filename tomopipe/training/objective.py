@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -62,7 +63,10 @@ class Objective(Protocol):
     beta: float
 
     def prepare(self, particles: Particles, place: tuple[int, ...]) -> Step:
-        """Draw a step; `place` = (seed, epoch, step, rank) seeds its draws."""
+        """Draw a step; `place` = (seed, stream, epoch, step) seeds its draws.
+
+        Those of a particle depend on nothing else, so that they are the same in any process.
+        """
 
     def __call__(self, step: Step) -> Terms:
         """Terms of a step."""
@@ -80,7 +84,7 @@ class HomogeneousObjective:
         """Draw a step."""
         tilts = [self.split.training[p] for p in particles]
         fraction = self.model.settings.fraction
-        rng = numpy_rng(*place)
+        rng = _own_draws(particles, place)
         target = self.reader.batch(particles, tilts=tilts, inside=True, fraction=fraction, rng=rng)
         return Step(particles, [], target, torch.empty(0))
 
@@ -106,12 +110,12 @@ class HeterogeneousObjective:
 
     def prepare(self, particles: Particles, place: tuple[int, ...]) -> Step:
         """Draw a step."""
-        rng, fraction = numpy_rng(*place), self.model.settings.fraction
+        rng, fraction = _own_draws(particles, place), self.model.settings.fraction
         encode, predict = self.draw(particles, rng)
         target = self.reader.batch(
             particles, tilts=predict, inside=True, fraction=fraction, rng=rng
         )
-        noise = rng.standard_normal((len(particles), self.model.zdim), dtype=np.float32)
+        noise = np.stack([r.standard_normal(self.model.zdim, dtype=np.float32) for r in rng])
         return Step(particles, encode, target, torch.from_numpy(noise).to(self.reader.device))
 
     def __call__(self, step: Step) -> Terms:
@@ -124,21 +128,27 @@ class HeterogeneousObjective:
         return Terms(error, len(step.target.ctf), kl, numbers)
 
     def draw(
-        self, particles: Particles, rng: np.random.Generator
+        self, particles: Particles, rng: Sequence[np.random.Generator]
     ) -> tuple[list[Tilts], list[Tilts]]:
-        """Tilts to encode and tilts to predict of each particle."""
+        """Tilts to encode and tilts to predict of each particle, drawn by its own generator."""
         settings = self.model.settings
         training = [self.split.training[p] for p in particles]
         if self.model.tilts:
-            pairs = [draw_tilts(t, self.model.tilts, rng) for t in training]
+            pairs = [draw_tilts(t, self.model.tilts, r) for t, r in zip(training, rng, strict=True)]
         elif settings.objective == "reference":
             return training, training
         else:
-            pairs = [split_tilts(t, settings.encode_fraction, rng) for t in training]
+            share = settings.encode_fraction
+            pairs = [split_tilts(t, share, r) for t, r in zip(training, rng, strict=True)]
         encode = [e for e, _ in pairs]
         if settings.objective == "reference":
             return encode, encode
         return encode, [p if len(p) else e for e, p in pairs]
+
+
+def _own_draws(particles: Particles, place: tuple[int, ...]) -> list[np.random.Generator]:
+    """A generator for each particle at a place of the training."""
+    return [numpy_rng(*place, int(particle)) for particle in particles]
 
 
 def concatenated_tilts(settings: HeterogeneousSettings, split: TiltSplit) -> int:

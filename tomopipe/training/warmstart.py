@@ -116,7 +116,7 @@ def learn_latents(
         rng = numpy_rng(settings.seed, _STREAM, epoch)
         order = rng.permutation(reader.store.n_particles)
         for chosen in np.array_split(order, -(-len(order) // _BATCH)):
-            encode, _ = objective.draw(chosen, rng)
+            encode, _ = objective.draw(chosen, [rng] * len(chosen))
             mean, _ = objective.encoding(chosen, encode)
             rows = torch.from_numpy(chosen).to(goal.device)
             loss = (mean[:, : goal.shape[1]] - goal[rows]).square().mean()
