@@ -32,6 +32,8 @@ COLUMNS = {
     "rare_recall": 2,
     "junk_precision": 2,
     "junk_recall": 2,
+    "heldout_gain": 2,
+    "heldout_sigmas": 1,
     "seconds": 0,
     "to_target": 0,
     "memory_gb": 1,

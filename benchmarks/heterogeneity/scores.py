@@ -25,9 +25,11 @@ from tomopipe.analysis.analyze import explore
 from tomopipe.analysis.epochs import snapshot_epochs
 from tomopipe.analysis.latent import Latents, read_latents
 from tomopipe.config.analysis import AnalysisSettings
+from tomopipe.dataset.store import Store
 from tomopipe.models import load_model
 from tomopipe.physics.fsc import fsc
 from tomopipe.simulate.particles import true_volume
+from tomopipe.training.heldout import compare
 from tomopipe.training.snapshots import read_snapshot
 
 _SAMPLED, _NEIGHBOURS = 100, 10
@@ -38,7 +40,7 @@ def scores(made: Made, folder: Path) -> dict[str, float]:
     latents = read_latents(folder / "latents.parquet")
     truth = made.truth.loc[list(latents.uids)]
     state = truth["state"].to_numpy(str)
-    out: dict[str, float] = {}
+    out = against_linear(made, folder)
     if (folder / "config.json").is_file():
         out["fsc_area"] = fsc_area(made, folder, truth, latents.z)
     if len(set(state)) > 1:
@@ -59,6 +61,19 @@ def scores(made: Made, folder: Path) -> dict[str, float]:
     elif np.isfinite(truth["coordinate"].to_numpy(float)).all():
         out |= motion(made, folder, latents)
     return out
+
+
+def against_linear(made: Made, folder: Path) -> dict[str, float]:
+    """How much better a network predicts held-out tilts than the linear model it began from.
+
+    `heldout_gain` is its share of what the linear model gains over one mean volume,
+    `heldout_sigmas` the difference over its standard error; nothing without such a pair.
+    """
+    start = folder.parent / "start"
+    if not start.is_dir():
+        return {}
+    found = compare(Store.open(made.store), start, folder, torch.device("cpu"))
+    return {"heldout_gain": found.gain, "heldout_sigmas": found.sigmas}
 
 
 def junk_as_one(labels: NDArray[np.int64], junk: NDArray[np.bool_]) -> NDArray[np.int64]:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
@@ -104,3 +106,14 @@ def test_the_result_does_not_depend_on_the_run(states):
     latents = states[3]
     first, second = (best_mixture(latents, 3, seed=1) for _ in range(2))
     assert (first.probability == second.probability).all()
+
+
+@pytest.mark.parametrize("scale", [1e-3, 50.0])
+def test_labels_do_not_depend_on_the_scale_of_a_networks_latents(states, scale):
+    latents = replace(states[3], covariance=None)
+    turn = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
+    turned = replace(latents, z=latents.z @ turn * scale + 3 * scale)
+    first, second = (best_mixture(x, 3, seed=0) for x in (latents, turned))
+    assert adjusted_rand_score(first.labels, second.labels) > 0.97
+    found = np.linalg.norm(first.means @ turn * scale + 3 * scale - second.means[:, None], axis=2)
+    assert found.min(axis=0).max() < 0.1 * scale

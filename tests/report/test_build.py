@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tomopipe.config.fit import FitSettings
 from tomopipe.errors import StateError
 from tomopipe.report.build import build_report
 from tomopipe.report.collect import collect, read_metrics
@@ -168,3 +169,29 @@ def test_states_of_branches(fake_results):
     assert states["unrun"] == "not run"
     assert states["moving"] == "unfinished"  # nothing has been exported
     assert record.tree() == ["pilot", "clean", "moving", "unrun", "later", "after"]
+
+
+@pytest.mark.parametrize("taken", ["linear", "heterogeneous"])
+def test_fit_says_which_model_it_took_and_why(fake_results, tmp_path, taken):
+    """A network that won has the linear model beside it; both are shown."""
+    config, results = fake_results
+    shutil.copytree(results, tmp_path / "run")
+    path = tmp_path / "run/branches/pilot"
+    fit = path / "fit"
+    if taken == "linear":
+        shutil.move(path / "linear", fit)
+    else:
+        shutil.copytree(tmp_path / "run/branches/clean/heterogeneous", fit)
+        shutil.move(path / "linear", fit / "linear")
+        config_file = fit / "config.json"
+        config_file.write_text(json.dumps({"kind": "heterogeneous"}))
+    (fit / "fit.json").write_text(json.dumps({"reason": "The model was taken for a reason."}))
+    branches = config.branches["pilot"].model_copy(update={"linear": None, "fit": FitSettings()})
+    changed = config.model_copy(update={"branches": config.branches | {"pilot": branches}})
+    found = collect(changed, tmp_path / "run").branches["pilot"]
+    assert found.linear is not None and found.linear.spectrum is not None
+    assert (found.heterogeneous is not None) == (taken == "heterogeneous")
+    assert "fit" not in found.missing
+    build_report(changed, tmp_path / "run", tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text()
+    assert "The model was taken for a reason." in text

@@ -146,7 +146,7 @@ def explore(latents: Latents, settings: AnalysisSettings, *, others: bool = True
     states = None
     if method == "mixture" or settings.clusters == "auto":
         count = None if settings.clusters == "auto" else settings.clusters
-        states = best_mixture(_few_dimensions(latents), count, seed=settings.seed)
+        states = best_mixture(_to_be_mixed(latents), count, seed=settings.seed)
     wanted: set[str] = {method, "kmeans", "gmm"} if others else {method}
     clusterings = _clusterings(latents, points, wanted, embedding, states, settings)
     scores, _, explained = principal_components(latents.z)
@@ -163,10 +163,13 @@ def explore(latents: Latents, settings: AnalysisSettings, *, others: bool = True
     return Findings(latents, points, clusterings, chosen, method, states, table, explained)
 
 
-def _few_dimensions(latents: Latents) -> Latents:
-    """The latents, or of many dimensions the leading principal components alone."""
+def _to_be_mixed(latents: Latents) -> Latents:
+    """The latents with posteriors that mean what they say, or as points.
+
+    Of many dimensions the leading principal components are taken alone.
+    """
     if latents.z.shape[1] <= _MIXED_DIMENSIONS:
-        return latents
+        return latents if latents.calibrated else replace(latents, covariance=None)
     scores = principal_components(latents.z)[0][:, :_MIXED_DIMENSIONS]
     return replace(latents, z=scores, covariance=None)
 

@@ -13,7 +13,7 @@ from tomopipe.analysis.latent import Array, Latents
 Family = Literal["tied", "scaled"]
 
 _TOLERANCE = 0.1  # of the log evidence, where a fit has settled
-_FLOOR = 1e-3  # variance that every state has (latents have variance 1)
+_FLOOR = 1e-3  # variance that every state has; all latents together have 1
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,8 @@ class Information:
         covariance = latents.covariance
         if covariance is None:
             width = 1e-3 * max(float(latents.z.var()), 1e-12)
-            covariance = np.tile(width * np.eye(latents.z.shape[1]), (len(latents), 1, 1))
+            points = np.tile(np.eye(latents.z.shape[1]) / width, (len(latents), 1, 1))
+            return cls(points, latents.z / width)
         inverse = np.linalg.inv(covariance)
         values, vectors = np.linalg.eigh(inverse - np.eye(inverse.shape[1]))
         precision = (vectors * np.clip(values, 0, None)[:, None]) @ vectors.transpose(0, 2, 1)
@@ -38,6 +39,10 @@ class Information:
     def __len__(self) -> int:
         """Count the particles."""
         return len(self.vector)
+
+    def turned(self, root: Array) -> Information:
+        """The same for latents x with z = root x."""
+        return Information(root.T @ self.precision @ root, self.vector @ root)
 
     def take(self, rows: Array) -> Information:
         """Rows by position."""

@@ -18,7 +18,7 @@ Free covariances have too many parameters for states of a hundred particles (ben
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -62,19 +62,38 @@ class Mixture:
 
 def best_mixture(latents: Latents, k: int | None, *, seed: int, most: int = 12) -> Mixture:
     """The better family of k states, or of the best number of states up to `most` (k None)."""
-    information = Information.of(latents)
+    root = _spread(latents)
+    information = Information.of(latents).turned(root)
+    z = np.linalg.solve(root, latents.z.T).T
     with threadpool_limits(1):  # threads only get into each other's way on systems this small
         if k is not None:
-            return _best_family(information, latents.z, min(k, len(latents)), seed)
-        return _best_number(information, latents, seed, most)
+            found = _best_family(information, z, min(k, len(latents)), seed)
+        else:
+            found = _best_number(information, z, seed, most)
+    covariances = root @ found.covariances @ root.T
+    return replace(found, means=found.means @ root.T, covariances=covariances)
 
 
-def _best_number(information: Information, latents: Latents, seed: int, most: int) -> Mixture:
+def _spread(latents: Latents) -> Array:
+    """Root `(K, K)` of the latents' variance, by the law of total variance.
+
+    The linear model's latents have variance 1, a network's need not have.
+    """
+    size = latents.z.shape[1]
+    total = np.cov(latents.z.T).reshape(size, size)
+    if latents.covariance is not None:
+        total = total + latents.covariance.mean(axis=0)
+    floor = 1e-9 * max(float(np.trace(total)), 1e-12)
+    root: Array = np.linalg.cholesky(total + floor * np.eye(size))
+    return root
+
+
+def _best_number(information: Information, z: Array, seed: int, most: int) -> Mixture:
     """More and more states, until two numbers in a row were no better."""
-    best = _best_family(information, latents.z, 1, seed)
+    best = _best_family(information, z, 1, seed)
     worse = 0
-    for states in range(2, min(most, len(latents) // 10) + 1):
-        fitted = _best_family(information, latents.z, states, seed)
+    for states in range(2, min(most, len(z) // 10) + 1):
+        fitted = _best_family(information, z, states, seed)
         worse = 0 if fitted.bic > best.bic else worse + 1
         best = max(best, fitted, key=lambda mixture: mixture.bic)
         if worse == 2:
