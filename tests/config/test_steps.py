@@ -16,6 +16,7 @@ MODULES = {
     "import": "dataset/importer.py",
     "prepare": "dataset/store.py",
     "analysis": "analysis/analyze.py",
+    "fit": "analysis/fit.py",
     "convergence": "analysis/convergence.py",
 }
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from tomopipe import __version__
-from tomopipe.analysis.analyze import cluster_table, explore
+from tomopipe.analysis.analyze import Findings, cluster_table, explore
 from tomopipe.analysis.clusters import clusters_fingerprint
 from tomopipe.analysis.latent import read_latents
 from tomopipe.config.analysis import AnalysisSettings
@@ -69,14 +69,7 @@ def fit(
     work = state or out.with_name(f"{out.name}.state")
     store = Store.open(store_path, uids)
     chosen, compared = _models(store, uids, settings, work, target)
-    latents = read_latents(chosen / "latents.parquet")
-    found = explore(
-        latents,
-        AnalysisSettings(
-            clusters=settings.clusters, umap=False, coordinate=False, seed=settings.seed
-        ),
-        others=False,
-    )
+    found = _states(chosen, settings)
     clusters = cluster_table(found, store.uids)
     record = {
         "step_format": STEP_FORMAT,
@@ -98,6 +91,14 @@ def fit(
         write_json(folder / "fit.json", record)
     shutil.rmtree(work)
     return record
+
+
+def _states(model: Path, settings: FitSettings) -> Findings:
+    """Clusters of a model's latents, by the method that `analyze` takes too, and nothing else."""
+    wanted = AnalysisSettings(
+        clusters=settings.clusters, umap=False, coordinate=False, seed=settings.seed
+    )
+    return explore(read_latents(model / "latents.parquet"), wanted, others=False)
 
 
 def _models(

@@ -7,7 +7,6 @@ So the value is that of tomoDRGN's loss, whose data have a standard deviation of
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 
@@ -22,7 +21,6 @@ def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
     return 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).sum(-1)
 
 
-def sample_latent(mean: Tensor, log_variance: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw from the posterior `(P, zdim)`; on the CPU, so that every device sees the same."""
-    noise = torch.randn(mean.shape, generator=generator)
-    return mean + (0.5 * log_variance).exp() * noise.to(mean.device)
+def sample_latent(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
+    """Draw from the posterior `(P, zdim)` with standard normal `noise` of that shape."""
+    return mean + (0.5 * log_variance).exp() * noise

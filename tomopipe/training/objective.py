@@ -16,7 +16,7 @@ from tomopipe.dataset.batch import Batch
 from tomopipe.dataset.reader import Reader
 from tomopipe.models.homogeneous import HomogeneousModel
 from tomopipe.models.image import ImageModel
-from tomopipe.models.losses import kl_divergence, squared_error
+from tomopipe.models.losses import kl_divergence, sample_latent, squared_error
 from tomopipe.models.vae import HeterogeneousModel
 from tomopipe.training.encoding import Encoding
 from tomopipe.training.splits import Tilts, TiltSplit, draw_tilts, numpy_rng, split_tilts
@@ -121,7 +121,7 @@ class HeterogeneousObjective:
     def __call__(self, step: Step) -> Terms:
         """Terms of a step."""
         mean, log_variance = self.encoding(step.particles, step.encode)
-        z = mean + (0.5 * log_variance).exp() * step.noise
+        z = sample_latent(mean, log_variance, step.noise)
         error = batch_error(self.model, step.target, z)
         numbers = 2 * sum(self._kept[p] for p in step.particles)
         kl = kl_divergence(mean, log_variance).sum()

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 Tilts = NDArray[np.int64]
@@ -71,9 +70,3 @@ def numpy_rng(*place: int) -> np.random.Generator:
     Nothing about random state needs to be saved for a run to continue as if never interrupted.
     """
     return np.random.default_rng(list(place))
-
-
-def torch_rng(*place: int) -> torch.Generator:
-    """A CPU generator for seed, epoch, step …, as `numpy_rng`."""
-    seed = int(np.random.SeedSequence(list(place)).generate_state(1, np.uint64)[0] >> 1)
-    return torch.Generator().manual_seed(seed)
