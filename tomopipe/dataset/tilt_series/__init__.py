@@ -1,0 +1,1 @@
+"""Aligned tilt series: their geometry, and the formats of the programs that align them."""
