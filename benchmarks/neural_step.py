@@ -19,8 +19,10 @@ import torch
 
 from benchmarks.engine.measure import HERE, Bench, machine, seconds, write_docs
 from benchmarks.engine.synthetic import make_store
+from tomopipe.config.linear import LinearSettings
 from tomopipe.config.training import HeterogeneousSettings
 from tomopipe.io.atomic import write_json
+from tomopipe.models.linear import LinearModel
 from tomopipe.models.precision import product_dtype
 from tomopipe.models.vae import HeterogeneousModel
 from tomopipe.training.encoding import Encoding
@@ -100,21 +102,31 @@ def measured_step(name: str, work: Path, repeats: int, rounds: int) -> dict[str,
 
 
 def measured_volumes(count: int, box: int = 64) -> dict[str, Any]:
-    """Decode volumes of box 64 with the default network."""
+    """Decode volumes of box 64 with the default network, and with a linear model."""
     settings = HeterogeneousSettings(device="cpu")
-    model = HeterogeneousModel(settings, box=box, pixel_size=5.0, scale=1.0).eval()
-    z = torch.randn(count, settings.zdim)
-    model.volumes(z[:2])
-    start = time.perf_counter()
-    model.volumes(z)
-    taken = time.perf_counter() - start
+    network = HeterogeneousModel(settings, box=box, pixel_size=5.0, scale=1.0).eval()
+    components = torch.randn(LinearSettings().components, box, box, box)
+    linear = LinearModel(components[0], components, 5.0)
+    taken = {}
+    for name, model in (("network", network), ("linear", linear)):
+        z = torch.randn(count, model.zdim)
+        model.volumes(z[:2])
+        start = time.perf_counter()
+        model.volumes(z)
+        taken[name] = time.perf_counter() - start
     # half of the sphere's points through all layers but the first, which all volumes share
     points = 4 / 3 * np.pi * (box / 2) ** 3 / 2
     flop = 2 * points * count * settings.layers * settings.hidden**2
     x = torch.randn(4096, settings.hidden).to(product_dtype(settings, torch.device("cpu")))
     weight = x[: settings.hidden]
     rate = 2 * 4096 * settings.hidden**2 / seconds(lambda i: x @ weight.T, torch.device("cpu"), 20)
-    return {"count": count, "box": box, "seconds": taken, "products_seconds": flop / rate}
+    return {
+        "count": count,
+        "box": box,
+        "seconds": taken["network"],
+        "products_seconds": flop / rate,
+        "linear_seconds": taken["linear"],
+    }
 
 
 def table(record: dict[str, Any]) -> str:
@@ -136,7 +148,9 @@ def table(record: dict[str, Any]) -> str:
     lines += [
         "",
         f"{v['count']} volumes of box {v['box']}: {v['seconds']:.1f} s; their matrix products "
-        f"alone {v['products_seconds']:.1f} s.",
+        f"alone {v['products_seconds']:.1f} s. The same of a linear model of "
+        f"{LinearSettings().components} components, which `fit` takes on a CPU: "
+        f"{v['linear_seconds']:.2f} s.",
     ]
     return "\n".join(lines)
 

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from tomopipe.config.training import HeterogeneousSettings
-from tomopipe.dataset.reader import open_reader
+from tomopipe.dataset.reader import Reader, open_reader
 from tomopipe.dataset.store import Store
 from tomopipe.io.atomic import write_text
 from tomopipe.models.allocation import keep_freed_memory
@@ -36,12 +37,17 @@ class Bench:
     """A heterogeneous model with K directions under it, ready to take steps on a store."""
 
     def __init__(
-        self, store: Store, settings: HeterogeneousSettings, device: torch.device, basis: int = 8
+        self,
+        store: Store,
+        settings: HeterogeneousSettings,
+        device: torch.device,
+        basis: int = 8,
+        reader: Reader | None = None,
     ) -> None:
         keep_freed_memory()
         torch.manual_seed(0)
         self.store, self.settings, self.device = store, settings, device
-        self.reader = open_reader(store, device, settings.memory_gb)
+        self.reader = reader or open_reader(store, device, settings.memory_gb)
         self.split = hold_out(list(store.uids), store.images_per_particle, 0.1, 0)
         n = store.box
         fixed = FixedVolumes(torch.randn(n, n, n), torch.randn(min(basis, settings.zdim), n, n, n))
@@ -53,11 +59,12 @@ class Bench:
         self.optimiser = make_optimiser(self.model, settings)
         self.coefficients: list[int] = []
 
-    def step(self, number: int) -> Tensor:
-        """One training step, as the loop takes it; the loss."""
-        rng = np.random.default_rng(number)
-        size = min(self.settings.batch, self.store.n_particles)
-        particles = rng.choice(self.store.n_particles, size, replace=False)
+    def step(self, number: int, particles: NDArray[np.integer] | None = None) -> Tensor:
+        """One training step, as the loop takes it, on random particles or on these; the loss."""
+        if particles is None:
+            rng = np.random.default_rng(number)
+            size = min(self.settings.batch, self.store.n_particles)
+            particles = rng.choice(self.store.n_particles, size, replace=False)
         terms = self.objective(self.objective.prepare(particles, (0, number)))
         self.coefficients.append(int(terms.count))
         loss = total_loss(terms, (terms.count, terms.numbers), self.objective.beta)

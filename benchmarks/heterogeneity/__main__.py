@@ -15,9 +15,11 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from benchmarks.heterogeneity.methods import METHODS, QUICK
 from benchmarks.heterogeneity.report import BOUNDS, HERE, write_report
-from benchmarks.heterogeneity.sets import SETS, SNR, source
+from benchmarks.heterogeneity.sets import SETS, SNR, STANDARD, source
 from tomopipe.io.atomic import read_json, write_json
 
 RESULTS = HERE / "results.json"
@@ -38,7 +40,7 @@ def main() -> None:
     missing = [c for c in wanted if key(c) not in done]
     for cell, found in results(missing, options.work):
         methods = found if cell["method"] == "bounds" else {cell["method"]: found}
-        stamp = {"commit": commit(), "date": f"{datetime.now(UTC):%Y-%m-%d}"}
+        stamp = {"commit": commit(), "date": f"{datetime.now(UTC):%Y-%m-%d}", "on": processor()}
         rows += [cell | stamp | {"method": m} | figures for m, figures in methods.items()]
         if cell["method"] == "bounds":
             rows.append(cell | stamp)  # that the bounds of this set are known
@@ -51,7 +53,7 @@ def arguments() -> argparse.Namespace:
     """Choose sets, methods, seeds, boxes and noise."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help=f"only {', '.join(QUICK)} and bounds")
-    parser.add_argument("--sets", nargs="+", default=list(SETS), choices=SETS)
+    parser.add_argument("--sets", nargs="+", default=list(STANDARD), choices=SETS)
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--box", nargs="+", type=int, default=[32], choices=[32, 64])
@@ -143,10 +145,18 @@ def commit() -> str:
     return subprocess.run(git, cwd=HERE, capture_output=True, text=True).stdout.strip()
 
 
+def processor() -> str:
+    """Cores that were used, and how wide and in what precision they multiply."""
+    cores = len(os.sched_getaffinity(0))
+    able = torch.cpu.get_capabilities()
+    kinds = {"avx512_bf16": "AVX-512 with bf16", "avx512_f": "AVX-512", "avx2": "AVX2"}
+    kind = next((text for name, text in kinds.items() if able.get(name)), platform.machine())
+    return f"{cores} {'core' if cores == 1 else 'cores'}, {kind}"
+
+
 def machine() -> str:
     """What it ran on, and when."""
-    cores = len(os.sched_getaffinity(0))
-    return f"{cores} cores, {platform.machine()}, {datetime.now(UTC):%Y-%m-%d}, commit {commit()}"
+    return f"{processor()}, {datetime.now(UTC):%Y-%m-%d}, commit {commit()}"
 
 
 if __name__ == "__main__":

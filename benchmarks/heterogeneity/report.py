@@ -38,7 +38,7 @@ COLUMNS = {
     "to_target": 0,
     "memory_gb": 1,
 }
-_TARGET = 0.95  # of the supervised bound's ARI
+_TARGET = 0.95  # of the supervised bound's ARI or order
 
 
 def write_report(machine: str, rows: Sequence[Row]) -> None:
@@ -57,25 +57,31 @@ def write_report(machine: str, rows: Sequence[Row]) -> None:
 
 def related(rows: Sequence[Row]) -> list[Row]:
     """Rows of methods and bounds, with their share of the bounds and the seconds to the target."""
-    known = {(*place(row), row["seed"], row["method"]): row.get("ari") for row in rows}
+    known = {(*place(row), row["seed"], row["method"]): row.get(quality(row)) for row in rows}
     out = []
     for row in rows:
         if row["method"] == "bounds":
             continue
         more: Row = {}
+        measure = quality(row)
         for bound in BOUNDS:
             limit = known.get((*place(row), row["seed"], bound))
             if limit and row["method"] not in BOUNDS:
-                more[f"of_{bound}"] = row["ari"] / limit
+                more[f"of_{bound}"] = row[measure] / limit
         limit = known.get((*place(row), row["seed"], "supervised"))
         if limit and "seconds" in row:
-            reached = [e for e in row["epochs"] if e["ari"] >= _TARGET * limit]
+            reached = [e for e in row["epochs"] if e[measure] >= _TARGET * limit]
             if reached:
                 more["to_target"] = reached[0]["seconds"]
-            elif row["ari"] >= _TARGET * limit:
+            elif row[measure] >= _TARGET * limit:
                 more["to_target"] = row["seconds"]
         out.append(row | more)
     return out
+
+
+def quality(row: Row) -> str:
+    """The figure that bounds are compared by: the order of a motion, else the ARI."""
+    return "ari" if "ari" in row else "spearman"
 
 
 def place(row: Row) -> tuple[Any, ...]:

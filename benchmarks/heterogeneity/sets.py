@@ -29,6 +29,7 @@ TEMPLATE_SETS: dict[str, dict[str, Any]] = {
         "junk": 180,
         "junk_kinds": ("noise", "ice", "other", "off-centre", "misaligned"),
     },
+    "wide": {"counts": {"wide": 2400}},
 }
 _JUNK_MAPS = ("fas", "proteasome", "synthase")
 
@@ -45,8 +46,10 @@ PHANTOM_SETS: dict[str, dict[str, Any]] = {
         "junk": 180,
         "junk_kinds": ("noise", "ice", "other", "off-centre", "misaligned"),
     },
+    "wide": {"counts": {"whole": 2400}, "motion_degrees": 120},
 }
 SETS = tuple(TEMPLATE_SETS)
+STANDARD = SETS[:5]  # what `make bench` runs; `wide` asks where a network pays
 # Variance of the whole's projection over that of the noise, both over the whole box of 32 pixels.
 # High noise of the templates: where the supervised bound on the hard set has an ARI of .7
 SNR = {

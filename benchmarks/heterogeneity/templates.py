@@ -23,6 +23,7 @@ _HINGE = 0.165 * _APART  # in the interface; the axis is the line between the su
 _BALL, _BALL_RADIUS = _LARGE_AT + np.array([-3.0, -6.0, 0.0]), 4.0  # voxels
 STEPS = 13  # maps along the motion, 5° apart
 _RANGE = 60.0  # degrees
+_WIDE_STEPS, _WIDE_RANGE = 31, 180.0  # of the wide motion, 6° apart
 
 
 def derive(folder: Path) -> dict[str, tuple[str, ...]]:
@@ -30,13 +31,14 @@ def derive(folder: Path) -> dict[str, tuple[str, ...]]:
 
     large + small subunit (`whole`), `50S`, `30S`, `no_ball` (a ball of 40 Å of the large subunit
     removed: correlation with the whole .995), `turned` (the small subunit by 15°), `swung` (by
-    60°), `motion` (0 to 60°), and the
-    other complexes `fas`, `proteasome` and `synthase`.
+    60°), `motion` (0 to 60°), `wide` (0 to 180°), and the other complexes `fas`, `proteasome` and
+    `synthase`.
     """
     paths: dict[str, tuple[str, ...]] = {
         name: (str(folder / f"{name}.mrc"),) for name in ("whole", "50S", "30S", "no_ball")
     }
     paths["motion"] = tuple(str(folder / f"motion_{i:02d}.mrc") for i in range(STEPS))
+    paths["wide"] = tuple(str(folder / f"wide_{i:02d}.mrc") for i in range(_WIDE_STEPS))
     paths["turned"] = (paths["motion"][round(15 / _RANGE * (STEPS - 1))],)
     paths["swung"] = (paths["motion"][-1],)
     for name, entry in (("fas", "2uv8"), ("proteasome", "4cr2"), ("synthase", "6rd4")):
@@ -51,8 +53,9 @@ def _write(folder: Path) -> None:
     large, small = _placed("4v4r_50S", _LARGE_AT), _placed("4v4r_30S", _SMALL_AT)
     maps = {"whole": large + small, "50S": large, "30S": small}
     maps["no_ball"] = maps["whole"] - large * _ball()
-    for i, degrees in enumerate(np.linspace(0, _RANGE, STEPS)):
-        maps[f"motion_{i:02d}"] = large + _placed("4v4r_30S", _SMALL_AT, float(degrees))
+    for name, steps, most in (("motion", STEPS, _RANGE), ("wide", _WIDE_STEPS, _WIDE_RANGE)):
+        for i, degrees in enumerate(np.linspace(0, most, steps)):
+            maps[f"{name}_{i:02d}"] = large + _placed("4v4r_30S", _SMALL_AT, float(degrees))
     for name, volume in maps.items():
         write_volume(folder / f"{name}.mrc", volume, _PIXEL)
 

@@ -51,8 +51,9 @@ def main() -> None:
         work = options.work or Path(temporary)
         if options.bounded:
             costs = bounded.measure(work)
-            speeds = bounded.streaming(bounded.LARGE.folder(work) / "dataset" / "store")
-            name, text = "scale bounded", f"{bounded_table(costs)}\n\n{streaming_line(speeds)}"
+            store = bounded.LARGE.folder(work) / "dataset" / "store"
+            lines = streaming_line(bounded.streaming(store), bounded.training(store))
+            name, text = "scale bounded", f"{bounded_table(costs)}\n\n{lines}"
         else:
             rows = measure(work)
             name, text = "scale", f"{cost_table(rows)}\n\n{estimate(rows)}"
@@ -130,13 +131,15 @@ def bounded_table(costs: dict[str, Cost]) -> str:
     return "\n".join(lines)
 
 
-def streaming_line(speeds: dict[str, float]) -> str:
-    """How fast training batches come from disk and from memory."""
+def streaming_line(speeds: dict[str, float], steps: dict[str, float]) -> str:
+    """How fast training batches, and training steps, come from disk and from memory."""
     shown = ", ".join(f"{name} {speed:.1f}" for name, speed in speeds.items())
     share = 100 * speeds["disk"] / speeds["memory"]
     return (
         f"Batches of 8 random particles of that store, 10^6 coefficients a second: {shown}. From "
-        f"disk just after its pages were dropped: {share:.0f} % of the speed from memory."
+        f"disk just after its pages were dropped: {share:.0f} % of the speed from memory. A training "
+        f"step on particles from disk takes {steps['disk']:.3f} s, from memory "
+        f"{steps['memory']:.3f} s: {100 * steps['memory'] / steps['disk']:.0f} % of the speed from memory."
     )
 
 

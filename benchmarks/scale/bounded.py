@@ -9,9 +9,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
+from benchmarks.engine.measure import Bench
 from benchmarks.scale.measure import Cost, run, verb
 from benchmarks.scale.sets import Size, write_raw
+from tomopipe.config.training import HeterogeneousSettings
 from tomopipe.dataset.reader import Reader
 from tomopipe.dataset.store import Store
 
@@ -91,10 +94,43 @@ def streaming(store_path: Path, batches: int = 300, batch: int = 8) -> dict[str,
     return {name: float(some.counts.sum()) / 1e6 / value for name, value in seconds.items()}
 
 
+def training(store_path: Path, steps: int = 24) -> dict[str, float]:
+    """Seconds of a training step on particles that were never read before, and from memory.
+
+    The particles of a step are others each time; in turns of a third of the steps, so that other
+    work on the machine hits both alike.
+    """
+    settings = HeterogeneousSettings(device="cpu")
+    store = Store.open(store_path)
+    rng = np.random.default_rng(1)
+    uids = store.uids[rng.permutation(store.n_particles)[: steps * settings.batch]]
+    some = store.subset(uids.tolist())
+    benches = {
+        name: Bench(some, settings, torch.device("cpu"), reader=Reader(some, resident=resident))
+        for name, resident in (("disk", False), ("memory", True))
+    }
+    turns: dict[str, list[float]] = {name: [] for name in benches}
+    parts = np.array_split(rng.permutation(some.n_particles), steps)
+    for some_parts in np.array_split(np.array(parts), 3):
+        for name, bench in benches.items():
+            bench.step(0, some_parts[0])
+            _drop_pages(store)
+            start = time.monotonic()
+            for number, part in enumerate(some_parts):
+                bench.step(number, part)
+            turns[name].append((time.monotonic() - start) / len(some_parts))
+    return {name: float(np.median(values)) for name, values in turns.items()}
+
+
+def _drop_pages(store: Store) -> None:
+    """Let the system forget what it keeps of the store in memory."""
+    with (store.path / "coefficients.npy").open("rb") as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 def _seconds(reader: Reader, parts: list[np.ndarray], *, drop: bool) -> float:
     if drop:
-        with (reader.store.path / "coefficients.npy").open("rb") as file:
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        _drop_pages(reader.store)
     start = time.monotonic()
     for part in parts:
         reader.batch(part)
