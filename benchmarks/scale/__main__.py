@@ -135,11 +135,12 @@ def streaming_line(speeds: dict[str, float], steps: dict[str, float]) -> str:
     """How fast training batches, and training steps, come from disk and from memory."""
     shown = ", ".join(f"{name} {speed:.1f}" for name, speed in speeds.items())
     share = 100 * speeds["disk"] / speeds["memory"]
+    ratio = 100 * steps["memory"] / steps["disk"]
     return (
         f"Batches of 8 random particles of that store, 10^6 coefficients a second: {shown}. From "
-        f"disk just after its pages were dropped: {share:.0f} % of the speed from memory. A training "
-        f"step on particles from disk takes {steps['disk']:.3f} s, from memory "
-        f"{steps['memory']:.3f} s: {100 * steps['memory'] / steps['disk']:.0f} % of the speed from memory."
+        f"disk just after its pages were dropped: {share:.0f} % of the speed from memory. A "
+        f"training step on particles from disk takes {steps['disk']:.3f} s, from memory "
+        f"{steps['memory']:.3f} s: {ratio:.0f} % of the speed from memory."
     )
 
 
