@@ -1,4 +1,4 @@
-"""`tomopipe simulate`: particles with known truth."""
+"""`tomopipe simulate`: particles, or whole tilt series, with known truth."""
 
 from __future__ import annotations
 
@@ -7,24 +7,52 @@ from pathlib import Path
 
 from tomopipe.cli.settings import add_settings, read_settings
 
-HELP = "make a simulated data set with known truth"
+HELP = "make simulated particles or tilt series with known truth"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     from tomopipe.config.simulate import SimulateSettings
+    from tomopipe.config.simulate_tilt_series import TiltSeriesSimulation
 
-    parser.add_argument(
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND")
+    particles = kinds.add_parser(
+        "particles", help="extracted particles in image stacks", allow_abbrev=False
+    )
+    particles.add_argument(
         "--out", type=Path, required=True, help="folder for particles.star, stacks and truth"
     )
-    add_settings(parser, SimulateSettings)
+    add_settings(particles, SimulateSettings)
+    series = kinds.add_parser(
+        "tilt-series", help="tilt series of whole tomograms", allow_abbrev=False
+    )
+    series.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        help="folder for tilt series, project files of several programs, particles and truth",
+    )
+    add_settings(series, TiltSeriesSimulation)
+    for kind in (particles, series):  # where all other verbs have it: behind their own flags
+        kind.add_argument("--threads", type=int, metavar="N", default=argparse.SUPPRESS)
 
 
 def run(args: argparse.Namespace) -> None:
     """Do the work."""
-    from tomopipe.config.simulate import SimulateSettings
+    from tomopipe.io.atomic import check_folder
 
-    settings = read_settings(args, SimulateSettings)
-    from tomopipe.simulate.particles import simulate_particles
+    check_folder(args.out)
+    if args.kind == "particles":
+        from tomopipe.config.simulate import SimulateSettings
 
-    simulate_particles(settings, args.out)
+        settings = read_settings(args, SimulateSettings)
+        from tomopipe.simulate.particles import simulate_particles
+
+        simulate_particles(settings, args.out)
+        return
+    from tomopipe.config.simulate_tilt_series import TiltSeriesSimulation
+
+    wanted = read_settings(args, TiltSeriesSimulation)
+    from tomopipe.simulate.tilt_series import simulate_tilt_series
+
+    simulate_tilt_series(wanted, args.out)

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import re
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from tomopipe.config.base import Section
+from tomopipe.config.states import STATE_NAMES, MapState, StatesSettings
 
-STATE_NAMES = ("whole", "no_lobe", "no_cap", "no_arm", "no_ball", "turned")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # a state's name becomes a file name
+__all__ = ["STATE_NAMES", "MapState", "SimulateSettings"]
+
+# What `noise: paper` sets unless it is given: Powell & Davis 2024, Methods
+_PAPER: dict[str, Any] = {
+    "tilts": 41,
+    "min_tilts": 41,
+    "tilt_group": 2,
+    "amplitude_contrast": 0.1,
+    "astigmatism_angstrom": 0.0,
+}
 
 
-class MapState(Section):
-    """A state given by maps: one map, or several at even steps of a coordinate from 0 to 1."""
-
-    population: float = Field(gt=0, description="share among the good particles")
-    maps: tuple[str, ...] = Field(min_length=1, description="MRC files, cubes of bright protein")
-
-
-class SimulateSettings(Section):
-    """Particles of a built-in phantom or of given maps in uneven tilt series.
+class SimulateSettings(StatesSettings):
+    """Particles of a built-in phantom, of given maps or of atomic models in uneven tilt series.
 
     Images have dose damage, CTF, shifts and noise.
     """
@@ -29,19 +29,6 @@ class SimulateSettings(Section):
     particles: int = Field(480, ge=4, description="particles in all, junk included")
     box: int = Field(32, ge=8, multiple_of=2, description="box (pixels)")
     pixel_size_angstrom: float = Field(10.0, gt=0, description="pixel size (Å)")
-    states: dict[str, float | MapState] = Field(
-        {"whole": 0.5, "no_lobe": 0.3, "no_cap": 0.2},
-        description="share of each state among the good particles: whole (with a moving arm), "
-        "no_lobe, no_cap, no_arm, and the subtle no_ball (a ball of 32 Å is missing) and turned "
-        "(the lobe by 15°); or states of your own, each `{population: 0.5, maps: [a.mrc]}`, "
-        "several maps for a continuous motion",
-    )
-    motion_degrees: float = Field(
-        60.0,
-        ge=0,
-        le=120,
-        description="range over which the arm of the phantom's whole state turns (degrees)",
-    )
     junk_fraction: float = Field(
         0.12, ge=0, lt=1, description="share of junk, its kinds in equal parts"
     )
@@ -51,65 +38,75 @@ class SimulateSettings(Section):
         description="kinds of junk: nothing but noise, a dense spot, other shapes, and good "
         "particles that are a third of the box or more off centre or wrongly oriented",
     )
-    junk_maps: tuple[str, ...] = Field(
-        (), description="MRC files of other proteins, for junk of the kind `other`"
-    )
     tilts: int = Field(21, ge=1, description="most tilts a particle can have")
     min_tilts: int = Field(11, ge=1, description="fewest tilts a particle can have")
     tilt_step_degrees: float = Field(3.0, gt=0, le=10, description="tilt increment (degrees)")
+    tilt_group: int = Field(
+        1, ge=1, description="tilts taken on one side before the dose-symmetric scheme changes it"
+    )
     dose_per_tilt: float = Field(3.0, ge=0, description="dose of one tilt image (e/Å²)")
+    noise: Literal["white", "paper"] = Field(
+        "white",
+        description="white: white noise of the ratio snr, growing with the tilt; paper: as in the "
+        "tomoDRGN paper, structural noise (1.4) before the CTF, the cosine of the tilt, shot noise "
+        "(0.1) after it, its mixture of defoci, and its 41 tilts in groups of two, amplitude "
+        "contrast 0.1 and no astigmatism unless these are given",
+    )
     snr: float = Field(
-        0.2, gt=0, description="variance of the signal over that of the noise, per image"
+        0.2,
+        gt=0,
+        description="variance of the signal over that of white noise, per image; not for paper",
     )
     defocus_angstrom: tuple[float, float] = Field(
-        (20000.0, 40000.0), description="range of defocus (Å), one draw per tomogram"
+        (20000.0, 40000.0),
+        description="range of defocus (Å), one draw per tomogram; not for noise: paper",
+    )
+    astigmatism_angstrom: float = Field(
+        500.0, ge=0, description="difference of the two defoci of astigmatism, at 30° (Å)"
     )
     voltage_kv: float = Field(300.0, gt=0, description="acceleration voltage (kV)")
+    amplitude_contrast: float = Field(0.07, ge=0, lt=1, description="amplitude contrast")
     shift_pixels: float = Field(
         2.0, ge=0, description="largest shift of an image from its centre (pixels)"
+    )
+    one_pose: bool = Field(
+        False,
+        description="one 3D origin per particle and one defocus per tilt of a tomogram, as RELION-5 has, "
+        "not a shift and a defocus per image; always so in relion5 and warptools",
+    )
+    dialect: Literal["warp", "relion31", "relion5", "warptools"] = Field(
+        "warp", description="program whose STAR files and stacks are written"
+    )
+    perturb_degrees: float = Field(
+        0.0,
+        ge=0,
+        description="error of the poses written: mean and standard deviation of an angle about a "
+        "random axis, per particle (degrees)",
+    )
+    perturb_angstrom: float = Field(
+        0.0, ge=0, description="mean error of the shifts written, uniform along each axis (Å)"
     )
     tomograms: int = Field(6, ge=1, description="tomograms the particles come from")
     seed: int = Field(0, ge=0, description="seed of the particles and their noise")
 
     @property
-    def shares(self) -> dict[str, float]:
-        """Share of every state."""
-        return {
-            name: state.population if isinstance(state, MapState) else state
-            for name, state in self.states.items()
-        }
+    def rigid(self) -> bool:
+        """Whether particles have one pose and origin, and tilts one defocus."""
+        return self.one_pose or self.dialect in ("relion5", "warptools")
 
-    @property
-    def reference(self) -> str:
-        """State that sets the level of the noise: the first with maps, or the phantom's whole."""
-        mapped = [name for name, state in self.states.items() if isinstance(state, MapState)]
-        return mapped[0] if mapped else "whole"
-
-    @property
-    def moving(self) -> tuple[str, ...]:
-        """States whose particles have a coordinate."""
-        mapped = [n for n, s in self.states.items() if isinstance(s, MapState) and len(s.maps) > 1]
-        turns = "whole" in self.states and not isinstance(self.states["whole"], MapState)
-        return (*mapped, "whole") if turns and self.motion_degrees > 0 else tuple(mapped)
+    @model_validator(mode="before")
+    @classmethod
+    def _as_in_the_paper(cls, raw: Any) -> Any:
+        paper = isinstance(raw, dict) and raw.get("noise") == "paper"
+        return {**_PAPER, **_fewest(raw), **raw} if paper else raw
 
     @model_validator(mode="after")
     def _consistent(self) -> SimulateSettings:
-        phantom = {n for n, state in self.states.items() if not isinstance(state, MapState)}
-        unknown = sorted(phantom - set(STATE_NAMES))
-        if unknown:
-            raise ValueError(
-                f"states: unknown {unknown}; known are {', '.join(STATE_NAMES)}, and any name "
-                "with maps"
-            )
-        mapped = set(self.states) - phantom
-        if phantom and mapped:
-            raise ValueError("states: give maps for every state or for none")
-        wrong = [name for name in mapped if name == "junk" or not _NAME.fullmatch(name)]
-        if wrong:
-            raise ValueError(
-                f"states: {wrong[0]!r} cannot name a state: use letters, digits, '_', '-' and '.', "
-                "and not junk"
-            )
         if self.min_tilts > self.tilts:
             raise ValueError("min_tilts must not exceed tilts")
         return self
+
+
+def _fewest(raw: dict[str, Any]) -> dict[str, Any]:
+    """With `tilts` alone all particles have all of them."""
+    return {"min_tilts": raw["tilts"]} if "tilts" in raw else {}

@@ -46,19 +46,25 @@ class Blobs:
         envelope = torch.exp(-2 * (math.pi * self.width) ** 2 * (points**2).sum(-1))
         return torch.complex(torch.cos(angle) @ weights, torch.sin(angle) @ weights) * envelope
 
-    def projections(self, view: Tensor, frequency: Tensor) -> Tensor:
-        """Transforms of views `(t, 3, 3)` at all pairs of `frequency` `(n,)` in 1/Å: `(t, n, n)`.
+    @property
+    def radius(self) -> float:
+        """Å from the origin within which the density lies, the blobs' soft edges included."""
+        return float(np.linalg.norm(self.centres, axis=1).max()) + 2 * self.width
 
-        Indexed [t, ky, kx]. Equal to `transform` at the rotated points, but separable: along each
-        axis of the image a blob is one phase factor, so a view is one matrix product.
+    def projections(self, view: Tensor, frequency: Tensor, across: Tensor | None = None) -> Tensor:
+        """Transforms of views `(t, 3, 3)` at all pairs of frequencies in 1/Å: `(t, n, m)`.
+
+        Indexed [t, ky, kx]; `frequency` `(n,)` is that of the rows, `across` `(m,)` that of the
+        columns, by default the same. Equal to `transform` at the rotated points, but separable:
+        along each axis of the image a blob is one phase factor, so a view is one matrix product.
         """
+        across = frequency if across is None else across
         seen = torch.from_numpy(self.centres).to(view.dtype) @ view.transpose(-1, -2)  # (t, n, 3)
-        angle = -2 * math.pi * seen[..., :2, None] * frequency  # (t, blobs, 2, n)
-        waves = torch.polar(torch.ones_like(angle), angle)
+        rows, columns = _waves(seen[..., 1], frequency), _waves(seen[..., 0], across)
         weights = torch.from_numpy(self.weights).to(view.dtype)[:, None]
-        plane = waves[:, :, 1].transpose(-1, -2) @ (weights * waves[:, :, 0])
-        envelope = torch.exp(-2 * (math.pi * self.width * frequency) ** 2)
-        return plane * envelope[:, None] * envelope
+        plane = rows.transpose(-1, -2) @ (weights * columns)
+        high, wide = (torch.exp(-2 * (math.pi * self.width * k) ** 2) for k in (frequency, across))
+        return plane * high[:, None] * wide
 
     def volume(self, box: int, pixel_size: float) -> Tensor:
         """Density on a `(box, box, box)` [z, y, x] grid; integrates to the sum of weights."""
@@ -71,6 +77,12 @@ class Blobs:
         norm = (pixel_size / (math.sqrt(2 * math.pi) * self.width)) ** 3
         density = np.einsum("n,nz,ny,nx->zyx", self.weights * norm, gz, gy, gx, optimize=True)
         return torch.from_numpy(density.astype(np.float32))
+
+
+def _waves(position: Tensor, frequency: Tensor) -> Tensor:
+    """Phase factors of `(t, blobs)` positions in Å along one axis: `(t, blobs, n)`."""
+    angle = -2 * math.pi * position[..., None] * frequency
+    return torch.polar(torch.ones_like(angle), angle)
 
 
 def _part(rng: np.random.Generator, centre: Floats, radii: Floats, count: int) -> Floats:

@@ -15,8 +15,8 @@ rule simulate:
     message:
         "{wildcards.dataset}: simulating particles with known truth"
     shell:
-        "python -m tomopipe simulate --out {params.out} --settings {params.settings:q} "
-        "--threads {threads} &> {log}"
+        "python -m tomopipe simulate particles --out {params.out} "
+        "--settings {params.settings:q} --threads {threads} &> {log}"
 
 
 rule import_particles:
