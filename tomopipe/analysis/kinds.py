@@ -123,6 +123,11 @@ def _file(uids: Array, choice: Select, parent: Path, dataset: Path) -> Verdict:
     return Verdict(kept, np.where(kept, f"in {path.name}", f"not in {path.name}").astype(object))
 
 
+def _all(uids: Array, choice: Select, parent: Path, dataset: Path) -> Verdict:
+    reason = np.full(len(uids), f"kept by {parent.name}", dtype=object)
+    return Verdict(np.ones(len(uids), dtype=bool), reason)
+
+
 def _quality(uids: Array, choice: Select, parent: Path, dataset: Path) -> Verdict:
     kept = np.ones(len(uids), dtype=bool)
     reason = np.full(len(uids), "within the quality limits", dtype=object)
@@ -175,6 +180,7 @@ def _phrases(word: str, labels: Array) -> Array:
 # uids of the candidates, the selection, the parent's folder, the data set's folder
 Kind = Callable[[Array, Select, Path, Path], Verdict]
 KINDS: dict[str, Kind] = {
+    "all": _all,
     "quality": _quality,
     "file": _file,
     "junk": _junk,

@@ -11,15 +11,18 @@ import pandas as pd
 import torch
 from scipy.stats import spearmanr
 from sklearn.metrics import adjusted_rand_score
+from torch import Tensor
 
 from tomopipe.config import Config
 from tomopipe.config.simulate import SimulateSettings
+from tomopipe.config.simulate_tilt_series import TiltSeriesSimulation
+from tomopipe.config.states import StatesSettings
 from tomopipe.errors import StateError
 from tomopipe.io.atomic import read_json, read_parquet
 from tomopipe.io.mrc import read_volume
 from tomopipe.models import load_model
 from tomopipe.physics.fsc import fsc
-from tomopipe.simulate.particles import true_volume
+from tomopipe.simulate.states import rendered
 
 _SAMPLED = 100  # particles whose own volume is compared with their own truth (CryoBench)
 _MOVING_SHARE = 0.6  # a branch shows a motion if this share of its particles has a coordinate
@@ -54,7 +57,7 @@ def recovery(config: Config, results: Path) -> dict[str, Any]:
     StateError
         If no data set is simulated, or results are missing.
     """
-    simulated = [name for name, dataset in config.datasets.items() if dataset.simulate]
+    simulated = [name for name in config.datasets if config.truth_of(name)]
     if not simulated:
         raise StateError(
             "no dataset of this config is simulated: there is no truth to compare with"
@@ -64,9 +67,7 @@ def recovery(config: Config, results: Path) -> dict[str, Any]:
 
 
 def _dataset(config: Config, results: Path, name: str) -> dict[str, Any]:
-    folder = results / "datasets" / name / "simulated"
-    truth = read_parquet(folder / "truth.parquet").set_index("uid")
-    settings = SimulateSettings.model_validate(read_json(folder / "simulation.json")["settings"])
+    truth, shape = _truth(config, results, name)
     branches = {
         b: _read(config, results, b)
         for b in config.branches
@@ -82,14 +83,44 @@ def _dataset(config: Config, results: Path, name: str) -> dict[str, Any]:
     return {
         "ari": float(adjusted_rand_score(truth["state"], said)),
         "spearman": motion["spearman"],
-        "fsc_area": _fsc_area(state, truth, settings),
+        "fsc_area": _fsc_area(state, truth, shape),
         "state_branch": state.name,
         "motion_branch": motion["branch"],
         "confusion": _confusion(truth["state"], said),
         "junk": _junk(truth["junk"], said == "junk"),
-        "states": _states(state, truth, folder / "truth"),
+        "states": _states(state, truth, shape),
         "branches": {b: _branch_figures(branch, truth) for b, branch in branches.items()},
     }
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """What particles of a simulation look like on the grid of a data set's images."""
+
+    settings: StatesSettings
+    box: int
+    pixel_size: float
+
+    def __call__(self, state: str, coordinate: float) -> Tensor:
+        """True map `(box, box, box)`."""
+        return rendered(self.settings, state, coordinate, self.box, self.pixel_size)
+
+
+def _truth(config: Config, results: Path, name: str) -> tuple[pd.DataFrame, _Shape]:
+    """Truth of the particles of a data set by uid, and their true maps."""
+    folder = results / str(config.truth_of(name))
+    truth = read_parquet(folder / "truth.parquet").set_index("uid")
+    raw = read_json(folder / "simulation.json")["settings"]
+    extract = config.datasets[name].extract
+    if extract is None:
+        settings = SimulateSettings.model_validate(raw)
+        return truth, _Shape(settings, settings.box, settings.pixel_size_angstrom)
+    # only some of the simulated particles may have been extracted
+    there = read_parquet(results / "datasets" / name / "particles.parquet")["uid"]
+    shape = _Shape(
+        TiltSeriesSimulation.model_validate(raw), extract.box, extract.pixel_size_angstrom
+    )
+    return truth[truth.index.isin(there)], shape
 
 
 def _read(config: Config, results: Path, name: str) -> _Branch:
@@ -133,11 +164,52 @@ def _junk(true: pd.Series[Any], said: pd.Series[Any]) -> dict[str, float | int |
 
 def _branch_figures(branch: _Branch, truth: pd.DataFrame) -> dict[str, Any]:
     own = truth.loc[branch.clusters.index]
+    found = {
+        name: told_apart(branch.clusters, wanted)
+        for name, wanted in _surroundings(own).items()
+        if wanted.any() and not wanted.all()
+    }
     return {
         "ari": float(adjusted_rand_score(own["state"], branch.clusters)),
         "spearman": _spearman(branch, truth),
         "particles": len(own),
-    }
+    } | ({"found": found} if found else {})
+
+
+def _surroundings(truth: pd.DataFrame) -> dict[str, pd.Series[Any]]:
+    """What simulated tomograms know of a particle's surroundings, as yes or no."""
+    out = {}
+    if "neighbours" in truth:
+        out["neighbours"] = truth["neighbours"] != "single"
+    if "membrane_bound" in truth:
+        out["membrane"] = truth["membrane_bound"].astype(bool)
+    return out
+
+
+def told_apart(clusters: pd.Series[Any], wanted: pd.Series[Any]) -> dict[str, Any]:
+    """How well clusters tell the particles that are `wanted` from the others.
+
+    The clusters are joined, those with the largest share of wanted particles first, to the union of
+    the best F1; precision, recall and adjusted Rand index are that union's. Choosing the union
+    takes the truth, as a person takes the volumes.
+    """
+    wanted = wanted.loc[clusters.index].astype(bool)
+    shares = wanted.groupby(clusters).mean().sort_values(ascending=False)
+    best: dict[str, Any] = {"f1": -1.0}
+    for count in range(1, len(shares) + 1):
+        chosen = sorted(int(c) for c in shares.index[:count])
+        said = clusters.isin(chosen)
+        hits = int((said & wanted).sum())
+        f1 = 2 * hits / max(int(said.sum() + wanted.sum()), 1)
+        if f1 > best["f1"]:
+            best = {
+                "clusters": chosen,
+                "f1": f1,
+                "precision": hits / max(int(said.sum()), 1),
+                "recall": hits / max(int(wanted.sum()), 1),
+                "ari": float(adjusted_rand_score(wanted, said)),
+            }
+    return best
 
 
 def _spearman(branch: _Branch, truth: pd.DataFrame) -> float | None:
@@ -162,7 +234,7 @@ def _motion(branches: dict[str, _Branch], truth: pd.DataFrame) -> dict[str, Any]
     return {"branch": name, "spearman": _spearman(branches[name], truth)}
 
 
-def _fsc_area(branch: _Branch, truth: pd.DataFrame, settings: SimulateSettings) -> float | None:
+def _fsc_area(branch: _Branch, truth: pd.DataFrame, shape: _Shape) -> float | None:
     """Mean area under the per-particle FSC of an even sample of the branch's good particles."""
     good = truth.loc[branch.latents.index].query("not junk")
     if good.empty:
@@ -174,32 +246,28 @@ def _fsc_area(branch: _Branch, truth: pd.DataFrame, settings: SimulateSettings) 
     latents = torch.from_numpy(values)
     areas = []
     for z, row in zip(latents, sample.itertuples(), strict=True):
-        own = true_volume(settings, str(row.state), float(row.coordinate))  # type: ignore[arg-type]
+        own = shape(str(row.state), float(row.coordinate))  # type: ignore[arg-type]
         areas.append(float(fsc(model.volumes(z[None])[0].cpu(), own).mean()))
     return float(np.mean(areas))
 
 
-def _states(branch: _Branch, truth: pd.DataFrame, folder: Path) -> dict[str, Any]:
+def _states(branch: _Branch, truth: pd.DataFrame, shape: _Shape) -> dict[str, Any]:
     """FSC of every state's true map with the volume of the cluster that holds most of it."""
     own = truth.loc[branch.clusters.index, "state"]
     out = {}
-    for path in sorted(folder.glob("*.mrc")):
-        members = branch.clusters[own == path.stem]
-        if members.empty:
-            continue
-        cluster = int(members.mode().iloc[0])
+    for state in sorted(set(own) & set(shape.settings.states)):
+        cluster = int(branch.clusters[own == state].mode().iloc[0])
         volume, _ = read_volume(
             branch.folder / "analysis" / "volumes" / f"cluster_{cluster:02d}.mrc"
         )
-        true, pixel_size = read_volume(path)
-        if volume.shape != true.shape:
+        if len(volume) != shape.box:
             continue
-        curve = fsc(torch.from_numpy(volume), torch.from_numpy(true))
+        curve = fsc(torch.from_numpy(volume), shape(state, 0.5))
         shells = np.arange(1, len(curve) + 1)
-        out[path.stem] = {
+        out[state] = {
             "cluster": cluster,
             "area": float(curve.mean()),
-            "frequency_per_angstrom": (shells / (len(true) * pixel_size)).tolist(),
+            "frequency_per_angstrom": (shells / (shape.box * shape.pixel_size)).tolist(),
             "fsc": curve.tolist(),
         }
     return out

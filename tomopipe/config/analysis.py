@@ -135,6 +135,9 @@ class Select(Section):
     Without any kind the branch is undecided and waits.
     """
 
+    all: Literal[True] | None = Field(
+        None, description="everything that the parent kept, for a child on another data set"
+    )
     junk: Literal["auto"] | None = Field(
         None, description="obey the parent's selection.yaml: junk is left, keep and unsure stay"
     )
@@ -151,7 +154,9 @@ class Select(Section):
     )
     quality: Quality | None = Field(None, description="limits on single particles")
     allow_missing: bool = Field(
-        False, description="particles that this branch's data set lacks are left as 'absent'"
+        False,
+        description="particles that this branch's data set lacks are left as 'absent'; always so "
+        "where the data set is extracted, since a larger box leaves the tilt images sooner",
     )
 
     @model_validator(mode="after")
@@ -164,7 +169,7 @@ class Select(Section):
     @property
     def kinds(self) -> tuple[str, ...]:
         """Names of the kinds that are given."""
-        names = ("junk", "clusters", "largest", "region", "file", "quality")
+        names = ("all", "junk", "clusters", "largest", "region", "file", "quality")
         return tuple(name for name in names if getattr(self, name) is not None)
 
     @property

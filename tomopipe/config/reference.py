@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from tomopipe.config.run import Branch, Config, Dataset
+from tomopipe.config.run import Branch, Config
+from tomopipe.config.sources import Dataset, TiltSeriesSource
 
 _INTRO = """\
 # Config reference
@@ -29,6 +30,8 @@ def schema_json() -> str:
 def config_markdown() -> str:
     """Reference of every section and field, as Markdown."""
     parts = [_INTRO, _section("The run", "", Config)]
+    parts.append(_section("Tilt series", "tilt_series.NAME", TiltSeriesSource))
+    parts += _below(TiltSeriesSource, "tilt_series.NAME")
     parts.append(_section("A data set", "datasets.NAME", Dataset))
     parts += _below(Dataset, "datasets.NAME")
     parts.append(_section("A branch", "branches.NAME", Branch))

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import yaml
-from pydantic import ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from tomopipe.config.analysis import AnalysisSettings, ConvergenceSettings, JunkSettings, Select
 from tomopipe.config.base import Section
 from tomopipe.config.fit import FitSettings
-from tomopipe.config.importing import ExportSettings, ImportSettings
+from tomopipe.config.importing import ExportSettings
 from tomopipe.config.linear import ConsensusSettings, LinearSettings
 from tomopipe.config.messages import config_error, field_names
-from tomopipe.config.prepare import PrepareSettings
-from tomopipe.config.simulate import SimulateSettings
+from tomopipe.config.sources import Dataset, Name, TiltSeriesSource
 from tomopipe.config.training import HeterogeneousSettings, HomogeneousSettings
 from tomopipe.errors import ConfigError
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 Stage = Literal[
     "consensus",
     "fit",
@@ -52,32 +50,6 @@ _SELECT_READS: dict[str, tuple[str, ...]] = {
     "max_error": (_LATENTS,),
     "min_signal": (_SIGNALS,),
 }
-
-
-class Dataset(Section):
-    """Particles and their images at one box and pixel size."""
-
-    model_config = ConfigDict(populate_by_name=True)
-
-    about: str = Field("", description="what it is and where it came from, for the report")
-    particles: str | None = Field(
-        None, min_length=1, description="particle STAR file, relative to the working directory"
-    )
-    simulate: SimulateSettings | None = Field(
-        None, description="simulate the particles instead of reading them"
-    )
-    import_: ImportSettings = Field(
-        default_factory=ImportSettings, alias="import", description="how the STAR file is read"
-    )
-    prepare: PrepareSettings = Field(
-        default_factory=PrepareSettings, description="how images become the packed store"
-    )
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Dataset:
-        if (self.particles is None) == (self.simulate is None):
-            raise ValueError("give exactly one of particles (a STAR file) and simulate")
-        return self
 
 
 class Branch(Section):
@@ -178,6 +150,9 @@ class Config(Section):
 
     title: str = Field("", description="heading of the report")
     results: str = Field("results", min_length=1, description="folder that everything goes to")
+    tilt_series: dict[Name, TiltSeriesSource] = Field(
+        default_factory=dict, description="aligned tilt series by name, to extract data sets from"
+    )
     datasets: dict[Name, Dataset] = Field(min_length=1, description="data sets by name")
     branches: dict[Name, Branch] = Field(min_length=1, description="branches by name")
 
@@ -187,7 +162,60 @@ class Config(Section):
             self.lineage(name)
             self._check_dataset(name)
             self._check_parent_has_what_select_reads(name)
+        for name in self.datasets:
+            self._check_extract(name)
         return self
+
+    def _check_extract(self, name: str) -> None:
+        """Tilt series and branch of `extract` exist, and the branch does not come after it."""
+        extract = self.datasets[name].extract
+        if extract is None:
+            return
+        source = self.tilt_series.get(extract.tilt_series)
+        if source is None:
+            known = ", ".join(self.tilt_series) or "none"
+            raise ValueError(
+                f"dataset {name!r} extracts from unknown tilt_series {extract.tilt_series!r}: "
+                f"known are {known}"
+            )
+        if extract.particles is None and source.simulate is None:
+            raise ValueError(
+                f"dataset {name!r} extracts from {extract.tilt_series!r}, which is not simulated: "
+                "set particles of extract to a STAR file with coordinates and poses"
+            )
+        if extract.keep is not None:
+            if extract.keep not in self.branches:
+                raise ValueError(
+                    f"dataset {name!r} keeps particles of unknown branch {extract.keep!r}: known "
+                    f"are {', '.join(self.branches)}"
+                )
+            if name in self.datasets_before(extract.keep):
+                raise ValueError(
+                    f"dataset {name!r} keeps particles of branch {extract.keep!r}, which is made "
+                    "from it: name a branch of another data set"
+                )
+
+    def datasets_before(self, branch: str) -> set[str]:
+        """Data sets that must be there before a branch can run: its lineage's, and theirs."""
+        found: set[str] = set()
+        waiting = {self.dataset_of(name) for name in self.lineage(branch)}
+        while waiting:
+            name = waiting.pop()
+            found.add(name)
+            extract = self.datasets[name].extract if name in self.datasets else None
+            if extract is not None and extract.keep in self.branches:
+                line = self.lineage(extract.keep)
+                waiting |= {self.dataset_of(b) for b in line} - found
+        return found
+
+    def truth_of(self, dataset: str) -> str | None:
+        """Folder below `results` with the truth of a data set, None for real data."""
+        source = self.datasets[dataset]
+        if source.simulate is not None:
+            return f"datasets/{dataset}/simulated"
+        if source.extract is not None and self.tilt_series[source.extract.tilt_series].simulate:
+            return f"tilt_series/{source.extract.tilt_series}/simulated"
+        return None
 
     def _check_dataset(self, name: str) -> None:
         dataset = self.dataset_of(name)
@@ -214,6 +242,13 @@ class Config(Section):
         given = (*select.kinds, *limits)
         return {kind: _SELECT_READS[kind] for kind in given if kind in _SELECT_READS}
 
+    def select_of(self, name: str) -> Select | None:
+        """What a branch keeps; on an extracted data set particles may be missing."""
+        select = self.branches[name].select
+        if select is not None and self.datasets[self.dataset_of(name)].extract is not None:
+            return select.model_copy(update={"allow_missing": True})
+        return select
+
     def lineage(self, name: str) -> list[str]:
         """The branch and its ancestors, youngest first."""
         line = [name]
@@ -234,9 +269,15 @@ class Config(Section):
         return next(dataset for dataset in named if dataset is not None)
 
     def is_ready(self, name: str) -> bool:
-        """Whether every selection on the way from the root has been decided."""
+        """Whether every selection on the way from the root has been decided.
+
+        The way leads on through a data set that keeps the particles of another branch.
+        """
         selects = (self.branches[branch].select for branch in self.lineage(name))
-        return all(select is None or select.decided for select in selects)
+        if not all(select is None or select.decided for select in selects):
+            return False
+        sources = (self.datasets[self.dataset_of(b)].extract for b in self.lineage(name))
+        return all(s is None or s.keep is None or self.is_ready(s.keep) for s in sources)
 
     @property
     def ready(self) -> tuple[str, ...]:
@@ -247,10 +288,20 @@ class Config(Section):
     def waiting(self) -> dict[str, str]:
         """Branches that cannot run yet, each with the branch whose `select` is undecided."""
         return {
-            name: next(b for b in reversed(self.lineage(name)) if not self.is_ready(b))
+            name: self._undecided(name)
             for name in self.branches
             if not self.is_ready(name)
         }
+
+
+    def _undecided(self, name: str) -> str:
+        """The branch that a branch waits for: the first in its line that has no decision."""
+        first = next(b for b in reversed(self.lineage(name)) if not self.is_ready(b))
+        select = self.branches[first].select
+        extract = self.datasets[self.dataset_of(first)].extract
+        if (select is None or select.decided) and extract is not None and extract.keep:
+            return self._undecided(extract.keep)
+        return first
 
 
 def parse_config(raw: Mapping[str, Any], source: str = "the config") -> Config:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from typing import Final
 
 STEP_FORMAT: Final[dict[str, int]] = {
+    "simulate_tilt_series": 1,
+    "extract": 1,
     "simulate": 1,
     "import": 1,
     "prepare": 1,

@@ -57,7 +57,8 @@ def _if_there(path: Path, read: Callable[[Path], T]) -> T | None:
 
 def _dataset(config: Config, results: Path, name: str) -> DatasetRecord:
     path = results / "datasets" / name
-    truth = _if_there(path / "simulated/truth.parquet", read_parquet)
+    known = config.truth_of(name)
+    truth = _if_there(results / known / "truth.parquet", read_parquet) if known else None
     return DatasetRecord(
         name=name,
         about=config.datasets[name].about,

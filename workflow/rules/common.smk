@@ -1,5 +1,6 @@
 """The typed config, and the small functions that rules ask for paths and settings."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -27,11 +28,13 @@ pathvars:
 
 
 wildcard_constraints:
+    series="|".join(CONFIG.tilt_series) or "none",
     dataset="|".join(CONFIG.datasets),
     branch="|".join(CONFIG.branches),
+    part=r"\d+_of_\d+",
 
 
-SIMULATED = [name for name, dataset in CONFIG.datasets.items() if dataset.simulate]
+SIMULATED = [name for name in CONFIG.datasets if CONFIG.truth_of(name)]
 STAGE_RESULT = {
     "consensus": "consensus/map.mrc",
     "fit": "fit/fit.json",

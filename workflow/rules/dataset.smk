@@ -21,7 +21,7 @@ rule simulate:
 
 rule import_particles:
     input:
-        star=simulated_star,
+        star=made_star,
     output:
         particles="<results>/datasets/{dataset}/particles.parquet",
         images="<results>/datasets/{dataset}/images.parquet",

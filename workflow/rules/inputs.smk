@@ -1,14 +1,16 @@
 """Functions that rules ask for their inputs and params."""
 
 
-def simulated_star(wildcards):
+def made_star(wildcards):
     """A user's file is no declared input, so that a plan can be made before the data is there."""
-    star = f"<results>/datasets/{wildcards.dataset}/simulated/particles.star"
-    return star if CONFIG.datasets[wildcards.dataset].simulate else []
+    folder, dataset = f"<results>/datasets/{wildcards.dataset}", CONFIG.datasets[wildcards.dataset]
+    if dataset.extract:
+        return f"{folder}/extracted/optimisation_set.star"
+    return f"{folder}/simulated/particles.star" if dataset.simulate else []
 
 
 def star(wildcards, input):
-    """The STAR file that is imported: the user's, or the simulator's."""
+    """The STAR file that is imported: the user's, the simulator's, or that of the extraction."""
     return CONFIG.datasets[wildcards.dataset].particles or str(input.star)
 
 
@@ -16,6 +18,52 @@ def stamp(path):
     """Size and time of a user's file: a changed file re-runs the step that reads it."""
     stat = Path(path).stat() if path and Path(path).exists() else None
     return f"{stat.st_size} {stat.st_mtime_ns}" if stat else "absent"
+
+
+def extraction_sources(wildcards):
+    """What a data set is cut out of, as far as this run makes it."""
+    extract = CONFIG.datasets[wildcards.dataset].extract
+    simulated = f"<results>/tilt_series/{extract.tilt_series}/simulated"
+    sources = {}
+    if CONFIG.tilt_series[extract.tilt_series].simulate:
+        sources["series"] = f"{simulated}/relion5/tomograms.star"
+        sources["stacks"] = f"{simulated}/tilt_series"
+        sources["record"] = f"{simulated}/simulation.json"
+        if extract.particles is None:
+            sources["particles"] = f"{simulated}/particles.star"
+    if extract.keep:
+        sources["keep"] = f"<results>/branches/{extract.keep}/selected.parquet"
+    return sources
+
+
+def extracted_series(wildcards, input):
+    """Where the aligned tilt series lie: the user's, or the simulator's."""
+    extract = CONFIG.datasets[wildcards.dataset].extract
+    return CONFIG.tilt_series[extract.tilt_series].path or str(input.series)
+
+
+def extracted_particles(wildcards, input):
+    """Coordinates and poses: the user's, or the simulator's."""
+    return CONFIG.datasets[wildcards.dataset].extract.particles or str(input.particles)
+
+
+def extraction_stamps(wildcards):
+    """Stamps of the user's files."""
+    extract = CONFIG.datasets[wildcards.dataset].extract
+    return [stamp(CONFIG.tilt_series[extract.tilt_series].path), stamp(extract.particles)]
+
+
+def extract_settings(wildcards):
+    """Settings of extraction and of reading its tilt series, which share one JSON."""
+    extract = CONFIG.datasets[wildcards.dataset].extract
+    read = CONFIG.tilt_series[extract.tilt_series].read.model_dump(mode="json", exclude_none=True)
+    return json.dumps(read | extract.settings.model_dump(mode="json"))
+
+
+def extraction_parts(wildcards):
+    jobs = CONFIG.datasets[wildcards.dataset].extract.jobs
+    folder = f"<results>/datasets/{wildcards.dataset}/extracted/parts"
+    return [f"{folder}/{i}_of_{jobs}/part.json" for i in range(jobs)]
 
 
 def dataset_settings(section):
@@ -93,7 +141,7 @@ def device_flag(wildcards, resources):
 
 
 def select_settings(wildcards):
-    select = CONFIG.branches[wildcards.branch].select
+    select = CONFIG.select_of(wildcards.branch)
     return select.model_dump_json(exclude_none=True) if select else "{}"
 
 

@@ -1,6 +1,6 @@
 rule recover:
     input:
-        truth=[f"<results>/datasets/{name}/simulated/truth.parquet" for name in SIMULATED],
+        truth=[f"<results>/{CONFIG.truth_of(name)}/truth.parquet" for name in SIMULATED],
         stages=stage_files,
     output:
         recovery="<results>/recovery.json",
