@@ -21,6 +21,7 @@ VERBS = {
     "prepare": "prepare",
     "select": "select",
     "consensus": "consensus",
+    "reconstruct": "reconstruct",
     "fit": "fit",
     "linear": "linear",
     "train": "train",

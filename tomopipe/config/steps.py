@@ -14,7 +14,7 @@ STEP_FORMAT: Final[dict[str, int]] = {
     "import": 1,
     "prepare": 1,
     "select": 1,
-    "consensus": 1,
+    "consensus": 2,
     "fit": 1,
     "linear": 2,
     "homogeneous": 2,
