@@ -15,7 +15,9 @@ MODULES = {
     "simulate": "simulate/particles.py",
     "import": "dataset/importer.py",
     "prepare": "dataset/store.py",
+    "consensus": "reconstruct/consensus.py",
     "analysis": "analysis/analyze.py",
+    "classes": "reconstruct/classes.py",
     "fit": "analysis/fit.py",
     "convergence": "analysis/convergence.py",
 }

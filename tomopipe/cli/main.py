@@ -27,6 +27,7 @@ VERBS = {
     "train": "train",
     "convergence": "convergence",
     "analyze": "analyze",
+    "classes": "classes",
     "junk": "junk",
     "export": "export",
     "recover": "recover",

@@ -74,11 +74,12 @@ class ClassesSettings(Section):
     resolution_ratio: float = Field(
         2.0,
         ge=1,
-        description="not supported when map and model agree (FSC 0.5) only to a resolution worse "
-        "than this many times that of the half-maps (FSC 0.143)",
+        description="not supported when its half-maps (FSC 0.143) reach a resolution worse than "
+        "this many times that of as many particles of all classes together, or when map and model "
+        "agree (FSC 0.5) only to one worse than this many times that of its half-maps",
     )
     min_difference: float = Field(
-        0.2,
+        0.3,
         ge=-1,
         le=1,
         description="not supported when the class's own map differs from the mean of all in "

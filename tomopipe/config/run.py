@@ -16,6 +16,7 @@ from tomopipe.config.importing import ExportSettings, ImportSettings
 from tomopipe.config.linear import ConsensusSettings, LinearSettings
 from tomopipe.config.messages import config_error, field_names
 from tomopipe.config.prepare import PrepareSettings
+from tomopipe.config.reconstruct import ClassesSettings
 from tomopipe.config.simulate import SimulateSettings
 from tomopipe.config.training import HeterogeneousSettings, HomogeneousSettings
 from tomopipe.errors import ConfigError
@@ -29,6 +30,7 @@ Stage = Literal[
     "heterogeneous",
     "convergence",
     "analysis",
+    "classes",
     "junk",
     "export",
 ]
@@ -38,8 +40,16 @@ STAGES: tuple[Stage, ...] = get_args(Stage)
 NEEDS: dict[Stage, tuple[str, ...]] = {
     "convergence": ("heterogeneous",),
     "analysis": ("fit|linear|heterogeneous",),
+    "classes": ("analysis",),
     "junk": ("consensus", "analysis"),
     "export": ("analysis",),
+}
+
+# Stages that run without a section of their own, with their defaults.
+_FOLLOWING: dict[Stage, type[Section]] = {
+    "convergence": ConvergenceSettings,
+    "classes": ClassesSettings,
+    "export": ExportSettings,
 }
 
 _SELECTION, _SIGNALS = "selection.yaml", "junk_particles.parquet"
@@ -107,6 +117,11 @@ class Branch(Section):
         description="clusters and volumes of the branch's model: fit, else the heterogeneous, else "
         "the linear one",
     )
+    classes: ClassesSettings | None = Field(
+        None,
+        description="every cluster's own half-maps against the model's volume; left out: the "
+        "defaults",
+    )
     junk: JunkSettings | None = Field(None, description="evidence and decision for every cluster")
     export: ExportSettings | None = Field(
         None, description="STAR files of kept, junk and clusters; left out: the defaults"
@@ -141,19 +156,19 @@ class Branch(Section):
 
     @property
     def stages(self) -> tuple[Stage, ...]:
-        """The stages that run, in order; convergence and export follow from what they need."""
+        """The stages that run, in order; some follow from what they need."""
         on = {stage for stage in STAGES if getattr(self, stage) is not None}
         if self.heterogeneous is not None:
             on.add("convergence")
         if self.analysis is not None:
-            on.add("export")
+            on |= {"classes", "export"}
         return tuple(stage for stage in STAGES if stage in on)
 
     def settings(self, stage: Stage) -> Section:
         """The settings of a stage that runs, with all defaults filled in."""
         found = getattr(self, stage)
         if found is None and stage in self.stages:
-            found = ConvergenceSettings() if stage == "convergence" else ExportSettings()
+            found = _FOLLOWING[stage]()
         if not isinstance(found, Section):
             raise ConfigError(f"the branch has no section {stage!r}: add `{stage}: {{}}`")
         return found

@@ -21,8 +21,9 @@ STEP_FORMAT: Final[dict[str, int]] = {
     "heterogeneous": 2,
     "convergence": 1,
     "analysis": 2,
+    "classes": 1,
     "junk": 1,
     "export": 1,
     "recovery": 1,
-    "report": 1,
+    "report": 2,
 }

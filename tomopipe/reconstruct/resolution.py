@@ -80,6 +80,16 @@ def half_map_curves(half1: Tensor, half2: Tensor, mask: Tensor, *, seed: int = 0
     return Curves(unmasked, masked, random, corrected, first)
 
 
+def fewer_particles(curve: Tensor, share: float) -> Tensor:
+    """Half-map FSC that a `share` of the same particles would have.
+
+    The signal-to-noise ratio FSC / (1 - FSC) of a half-map grows with its particles.
+    """
+    value = curve.clamp(0, 0.9999)
+    ratio = share * value / (1 - value)
+    return ratio / (1 + ratio)
+
+
 def randomised(volume: Tensor, first: int, generator: torch.Generator) -> Tensor:
     """`volume` `(n, n, n)` with random phases from shell `first` on, amplitudes kept."""
     n = volume.shape[-1]
