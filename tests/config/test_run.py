@@ -94,6 +94,7 @@ def test_stages_follow_from_sections() -> None:
         "heterogeneous",
         "convergence",
         "analysis",
+        "classes",
         "junk",
         "export",
     )

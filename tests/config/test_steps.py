@@ -8,14 +8,16 @@ from pathlib import Path
 import pytest
 
 from tomopipe.config import STEP_FORMAT
-from tomopipe.config.run import STAGES
+from tomopipe.config.branch import STAGES
 
 PACKAGE = Path(__file__).parents[2] / "tomopipe"
 MODULES = {
     "simulate": "simulate/particles.py",
     "import": "dataset/importer.py",
     "prepare": "dataset/store.py",
+    "consensus": "reconstruct/consensus.py",
     "analysis": "analysis/analyze.py",
+    "classes": "reconstruct/classes.py",
     "fit": "analysis/fit.py",
     "convergence": "analysis/convergence.py",
 }

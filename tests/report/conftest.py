@@ -175,6 +175,7 @@ class Faker:
         }
         write_json(path / "analysis/analysis.json", info)
         self._volumes(path / "analysis/volumes", k)
+        self._classes(path / "classes", k)
         if junk:
             self._decide(path, kind, k)
 
@@ -192,6 +193,29 @@ class Faker:
             for i in range(5):
                 volume = _volume(2, i / 4 * component)
                 write_volume(path / f"pc{component}_{i}.mrc", volume, PIXEL)
+
+    def _classes(self, path: Path, k: int) -> None:
+        shell = np.arange(1, BOX // 2)
+        rows, tables = [], []
+        for cluster in range(k):
+            weak = cluster == 3
+            rows.append(
+                {
+                    "cluster": cluster,
+                    "particles": 60,
+                    "resolution_0143_angstrom": None if weak else 30.0 + cluster,
+                    "model_fsc_area": 0.4 if weak else 0.8,
+                    "difference_cc": 0.02 if weak else 0.9,
+                    "supported": not weak,
+                    "reason": "fewer than 30 particles" if weak else "its own particles show it",
+                }
+            )
+            curve = 1 / (1 + np.exp((shell - 9 + cluster) / 1.3))
+            table = pd.DataFrame({"cluster": cluster, "shell": shell, "fsc_corrected": curve})
+            table["frequency_per_angstrom"] = shell / (BOX * PIXEL)
+            tables.append(table.assign(fsc_model=np.nan if weak else curve))
+        write_text(path / "fsc.csv", pd.concat(tables).to_csv(index=False))
+        write_json(path / "classes.json", {"classes": rows})
 
     def _decide(self, path: Path, kind: np.ndarray, k: int) -> None:
         counts = np.bincount(kind, minlength=k)

@@ -1,6 +1,7 @@
 """Settings: frozen pydantic models from which the command line, the schema and the docs come."""
 
-from tomopipe.config.run import STAGES, Branch, Config, parse_config, read_config
+from tomopipe.config.branch import STAGES, Branch
+from tomopipe.config.run import Config, parse_config, read_config
 from tomopipe.config.sources import Dataset
 from tomopipe.config.steps import STEP_FORMAT
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from tomopipe.config.run import Branch, Config
+from tomopipe.config.branch import Branch
+from tomopipe.config.run import Config
 from tomopipe.config.sources import Dataset, TiltSeriesSource
 
 _INTRO = """\

@@ -4,41 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from tomopipe.config.analysis import AnalysisSettings, ConvergenceSettings, JunkSettings, Select
+from tomopipe.config.analysis import Select
 from tomopipe.config.base import Section
-from tomopipe.config.fit import FitSettings
-from tomopipe.config.importing import ExportSettings
-from tomopipe.config.linear import ConsensusSettings, LinearSettings
+from tomopipe.config.branch import Branch, Stage
 from tomopipe.config.messages import config_error, field_names
 from tomopipe.config.sources import Dataset, Name, TiltSeriesSource
-from tomopipe.config.training import HeterogeneousSettings, HomogeneousSettings
 from tomopipe.errors import ConfigError
-
-Stage = Literal[
-    "consensus",
-    "fit",
-    "linear",
-    "homogeneous",
-    "heterogeneous",
-    "convergence",
-    "analysis",
-    "junk",
-    "export",
-]
-STAGES: tuple[Stage, ...] = get_args(Stage)
-
-# What a stage reads of its own branch: every stage named must be there, one of those joined by |.
-NEEDS: dict[Stage, tuple[str, ...]] = {
-    "convergence": ("heterogeneous",),
-    "analysis": ("fit|linear|heterogeneous",),
-    "junk": ("consensus", "analysis"),
-    "export": ("analysis",),
-}
 
 _SELECTION, _SIGNALS = "selection.yaml", "junk_particles.parquet"
 _CLUSTERS, _LATENTS = "analysis/clusters.parquet", "analysis/latents.parquet"
@@ -50,99 +26,6 @@ _SELECT_READS: dict[str, tuple[str, ...]] = {
     "max_error": (_LATENTS,),
     "min_signal": (_SIGNALS,),
 }
-
-
-class Branch(Section):
-    """A data set, a subset of its particles, models, and what is done with them.
-
-    A stage runs when its section is there: `linear: {}` runs it with the defaults.
-    """
-
-    dataset: Name | None = Field(None, description="data set; left out: the parent's")
-    parent: Name | None = Field(None, description="branch whose particles this one starts from")
-    select: Select | None = Field(
-        None, description="which of the parent's particles to keep; `{}` = undecided, waits"
-    )
-    consensus: ConsensusSettings | None = Field(None, description="back-projected map, half-maps")
-    fit: FitSettings | None = Field(
-        None,
-        description="heterogeneity with the default models: linear, and a network where it pays",
-    )
-    linear: LinearSettings | None = Field(None, description="linear model of heterogeneity")
-    homogeneous: HomogeneousSettings | None = Field(None, description="neural map without latents")
-    heterogeneous: HeterogeneousSettings | None = Field(None, description="neural latent model")
-    convergence: ConvergenceSettings | None = Field(
-        None, description="verdict on the heterogeneous training; left out: the defaults"
-    )
-    analysis: AnalysisSettings | None = Field(
-        None,
-        description="clusters and volumes of the branch's model: fit, else the heterogeneous, else "
-        "the linear one",
-    )
-    junk: JunkSettings | None = Field(None, description="evidence and decision for every cluster")
-    export: ExportSettings | None = Field(
-        None, description="STAR files of kept, junk and clusters; left out: the defaults"
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _no_empty_sections(cls, raw: Any) -> Any:
-        empty = (
-            [key for key, value in raw.items() if value is None] if isinstance(raw, dict) else []
-        )
-        if empty:
-            raise ValueError(f"{empty[0]} is empty: write {{}} for its defaults, or leave it out")
-        return raw
-
-    @model_validator(mode="after")
-    def _stages_have_their_inputs(self) -> Branch:
-        for stage, needs in NEEDS.items():
-            given = {name for name in STAGES if getattr(self, name) is not None}
-            missing = [need for need in needs if not given.intersection(need.split("|"))]
-            if getattr(self, stage) is not None and missing:
-                raise ValueError(f"{stage} needs {missing[0].replace('|', ' or ')} in this branch")
-        if self.fit is not None and (self.linear or self.heterogeneous) is not None:
-            raise ValueError("fit holds both models: leave linear and heterogeneous out")
-        if self.parent is None and self.select is not None:
-            raise ValueError("select needs a parent: name the branch that it chooses from")
-        if self.parent is not None and self.select is None:
-            raise ValueError("parent needs select: write select: {} while it is undecided")
-        if self.parent is None and self.dataset is None:
-            raise ValueError("a branch without a parent needs a dataset")
-        return self
-
-    @property
-    def stages(self) -> tuple[Stage, ...]:
-        """The stages that run, in order; convergence and export follow from what they need."""
-        on = {stage for stage in STAGES if getattr(self, stage) is not None}
-        if self.heterogeneous is not None:
-            on.add("convergence")
-        if self.analysis is not None:
-            on.add("export")
-        return tuple(stage for stage in STAGES if stage in on)
-
-    def settings(self, stage: Stage) -> Section:
-        """The settings of a stage that runs, with all defaults filled in."""
-        found = getattr(self, stage)
-        if found is None and stage in self.stages:
-            found = ConvergenceSettings() if stage == "convergence" else ExportSettings()
-        if not isinstance(found, Section):
-            raise ConfigError(f"the branch has no section {stage!r}: add `{stage}: {{}}`")
-        return found
-
-    @property
-    def model(self) -> Literal["fit", "heterogeneous", "linear"]:
-        """The model that the analysis reads: the branch's last."""
-        if self.fit is not None:
-            return "fit"
-        return "heterogeneous" if self.heterogeneous is not None else "linear"
-
-    @property
-    def may_train(self) -> bool:
-        """Whether the model that the analysis reads can be a network."""
-        if self.fit is not None:
-            return self.fit.network != "never"
-        return self.heterogeneous is not None
 
 
 class Config(Section):
@@ -287,12 +170,7 @@ class Config(Section):
     @property
     def waiting(self) -> dict[str, str]:
         """Branches that cannot run yet, each with the branch whose `select` is undecided."""
-        return {
-            name: self._undecided(name)
-            for name in self.branches
-            if not self.is_ready(name)
-        }
-
+        return {name: self._undecided(name) for name in self.branches if not self.is_ready(name)}
 
     def _undecided(self, name: str) -> str:
         """The branch that a branch waits for: the first in its line that has no decision."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,13 +14,17 @@ from torch import Tensor
 from tomopipe.dataset.batch import Batch
 from tomopipe.dataset.reader import Reader
 from tomopipe.dataset.store import Store
+from tomopipe.errors import StateError
 from tomopipe.io.progress import Progress
 from tomopipe.physics.fourier import frequencies, gridding_envelope, ifft3c
-from tomopipe.physics.fsc import fsc, shell_sum
+from tomopipe.physics.fsc import shell_sum
 from tomopipe.physics.mask import sphere_mask
+from tomopipe.reconstruct.resolution import Curves, half_map_curves
+from tomopipe.reconstruct.spread import mates, spread
 
 _PADDING = 2
 _CHUNK_COEFFICIENTS = 1_000_000
+_THREAD_BYTES = 4 << 30  # for the sums of all threads together
 
 
 @dataclass(frozen=True)
@@ -76,8 +80,10 @@ class HalfMaps:
     ----------
     map, half1, half2
         `(box, box, box)` in units of the images, protein positive.
-    fsc, fsc_masked
-        `(box / 2 - 1,)` for shells 1 …; masked is inside the sphere mask.
+    curves
+        FSC of the half-maps, inside the mask and without it.
+    mask
+        `(box, box, box)`.
     n_particles, n_images
         What went in.
     """
@@ -85,32 +91,90 @@ class HalfMaps:
     map: Tensor
     half1: Tensor
     half2: Tensor
-    fsc: Tensor
-    fsc_masked: Tensor
+    curves: Curves
     mask: Tensor
     n_particles: int
     n_images: int
+
+    @property
+    def fsc(self) -> Tensor:
+        """Without mask, `(box / 2 - 1,)` for shells 1 …."""
+        return self.curves.unmasked
+
+    @property
+    def fsc_masked(self) -> Tensor:
+        """Inside the mask, `(box / 2 - 1,)`."""
+        return self.curves.masked
 
 
 def accumulate(
     store: Store,
     particles: Sequence[int] | NDArray[np.integer],
     *,
+    operators: Tensor | None = None,
     device: torch.device | str = "cpu",
     progress: Progress | None = None,
 ) -> Sums:
-    """Back-project `particles` (positions in the view), in batches of bounded size."""
+    """Back-project `particles` (positions in the view), in batches of bounded size.
+
+    On a CPU every thread sums batches of its own, as many threads as torch uses and memory allows.
+
+    Parameters
+    ----------
+    store, particles
+        What goes in.
+    operators
+        `(g, 3, 3)` rotations of a symmetry group: every image is put into the sums once for each.
+    device
+        Where the sums are.
+    progress
+        Told of every particle.
+    """
     m = _PADDING * store.box
-    total = torch.zeros(m**3, 3, device=device)
-    for batch in batches(store, np.asarray(particles), device):
-        # each batch by itself first: small terms would be lost beside a sum of millions
-        total += _spread(batch, m)
-        if progress is not None:
-            progress.advance(batch.n_particles)
+    parts = chunks(store, np.asarray(particles))
+    on_cpu = torch.device(device).type == "cpu"
+    threads = torch.get_num_threads()
+    workers = min(threads, len(parts), max(1, _THREAD_BYTES // (12 * m**3))) if on_cpu else 1
+    reader: Store | Reader = store if on_cpu else Reader(store, device)
+
+    def share(first: int) -> Tensor:
+        if workers > 1:
+            torch.set_num_threads(1)  # of this thread; the others have batches of their own
+        total = torch.zeros(m**3, 3, device=device)
+        for part in parts[first::workers]:
+            # each batch by itself first: small terms would be lost beside a sum of millions
+            total += _spread(reader.batch(part, inside=True), m, operators)
+            if progress is not None:
+                progress.advance(len(part))
+        return total
+
+    if workers <= 1:
+        total = share(0)
+    else:
+        reader.batch(parts[0][:1])  # what it keeps for later is made once, before the threads
+        with ThreadPoolExecutor(workers) as pool:
+            total, *rest = pool.map(share, range(workers))
+        torch.set_num_threads(threads)
+        for other in rest:
+            total += other
     total = total.reshape(m, m, m, 3)
-    total += _mates(total) * total.new_tensor([1.0, -1.0, 1.0])
+    total += mates(total) * total.new_tensor([1.0, -1.0, 1.0])
     numerator = torch.view_as_complex(total[..., :2].contiguous())
     return Sums(numerator, total[..., 2].contiguous(), store.box)
+
+
+def _spread(batch: Batch, m: int, operators: Tensor | None) -> Tensor:
+    """Data (real, imaginary) and weights of a batch on the padded grid: `(m^3, 3)`."""
+    a, b = batch.back_projection()
+    values = torch.cat([batch.data * a[:, None], b[:, None]], 1)
+    points = batch.points()
+    if operators is None:
+        return spread(points, values, m)
+    total = values.new_zeros(m**3, 3)
+    for operator in operators.to(points):
+        # a volume with this symmetry has the same transform there
+        total += spread(points @ operator, values, m)
+    return total
 
 
 def chunks(
@@ -132,35 +196,36 @@ def batches(
         yield reader.batch(part, inside=True)
 
 
-def _spread(batch: Batch, m: int) -> Tensor:
-    """Coefficients of a batch spread over their 8 neighbours each: `(m^3, 3)`.
+def check_halves(store: Store) -> None:
+    """Raise `StateError` unless both half-sets have particles."""
+    if len(set(store.half.tolist())) < 2:
+        raise StateError(
+            f"{store.path}: all {store.n_particles} selected particles are in half-set "
+            f"{store.half[:1].tolist()}: select particles of both halves (rlnRandomSubset)"
+        )
 
-    The three are data (real, imaginary) and weights. Friedel mates are not spread: see `_mates`.
+
+def half_sums(
+    store: Store,
+    particles: NDArray[np.integer],
+    *,
+    operators: Tensor | None = None,
+    device: torch.device | str = "cpu",
+    progress: Progress | None = None,
+) -> tuple[Sums, Sums]:
+    """Sums of both half-sets of `particles` (rlnRandomSubset where the source has it).
+
+    The two half-sets never share a particle, so that their FSC measures what is reproducible
+    between particles; halves of tilts would share each particle's structure and its errors.
     """
-    a, b = batch.back_projection()
-    values = torch.cat([batch.data * a[:, None], b[:, None]], 1)
-    position = batch.points() * m + m // 2
-    base = position.floor()
-    rest = position - base
-    # per axis x, y, z: the two neighbours and their shares
-    shares = [(1 - r, r) for r in rest.unbind(1)]
-    # beyond the last voxel, outside the kept sphere, they come round
-    places = [(c % m, (c + 1) % m) for c in base.long().unbind(1)]
-    total = values.new_zeros(m**3, 3)
-    for dx, dy, dz in itertools.product((0, 1), repeat=3):
-        share = shares[0][dx] * shares[1][dy] * shares[2][dz]
-        index = (places[2][dz] * m + places[1][dy]) * m + places[0][dx]
-        total.index_add_(0, index, values * share[:, None])
-    return total
-
-
-def _mates(total: Tensor) -> Tensor:
-    """`total` `(m, m, m, 3)` at the opposite frequencies: index i goes to m - i, 0 stays.
-
-    Spreading a coefficient's Friedel mate gives the mirror image of spreading the coefficient, so
-    that the sums are mirrored once instead of spreading everything twice.
-    """
-    return total.flip(0, 1, 2).roll((1, 1, 1), (0, 1, 2))
+    halves = store.half[particles]
+    first, second = (
+        accumulate(
+            store, particles[halves == h], operators=operators, device=device, progress=progress
+        )
+        for h in (1, 2)
+    )
+    return first, second
 
 
 def half_maps(
@@ -172,35 +237,28 @@ def half_maps(
     device: torch.device | str = "cpu",
     progress: Progress | None = None,
 ) -> HalfMaps:
-    """Back-project `particles` in their two half-sets; FSC; and the Wiener-filtered whole.
-
-    The two half-sets never share a particle, so that their FSC measures what is reproducible
-    between particles; halves of tilts would share each particle's structure and its errors.
-    """
+    """Back-project `particles` in their two half-sets; FSC; and the Wiener-filtered whole."""
     chosen = np.arange(store.n_particles) if particles is None else np.asarray(particles)
-    halves = store.half[chosen]
-    sums = [
-        accumulate(store, chosen[halves == h], device=device, progress=progress) for h in (1, 2)
-    ]
+    sums = half_sums(store, chosen, device=device, progress=progress)
     radius = (mask_diameter_angstrom or 0.9 * store.box * store.pixel_size) / store.pixel_size / 2
     mask = sphere_mask(store.box, min(radius, store.box / 2 - 3))
     plain = [s.volume().cpu() for s in sums]
-    curve, masked = fsc(plain[0], plain[1]), fsc(plain[0], plain[1], mask)
-    prior = wiener * _wiener_term(sums[0] + sums[1], masked, store.box)
+    curves = half_map_curves(plain[0], plain[1], mask)
+    both = sums[0] + sums[1]
+    prior = wiener * wiener_term(both, curves.masked)
     half_prior = prior / 2
     return HalfMaps(
-        map=(sums[0] + sums[1]).volume(prior).cpu() * store.scale,
+        map=both.volume(prior).cpu() * store.scale,
         half1=sums[0].volume(half_prior).cpu() * store.scale,
         half2=sums[1].volume(half_prior).cpu() * store.scale,
-        fsc=curve,
-        fsc_masked=masked,
+        curves=curves,
         mask=mask,
         n_particles=len(chosen),
         n_images=int(store.images_per_particle[chosen].sum()),
     )
 
 
-def _wiener_term(sums: Sums, curve: Tensor, box: int) -> Tensor:
+def wiener_term(sums: Sums, curve: Tensor) -> Tensor:
     """Wiener term per shell 0 … box/2: mean weight x (1 - FSC) / (2 FSC) of the half-maps.
 
     SSNR of the whole = 2 FSC / (1 - FSC) (Scheres 2012); weight / SSNR is noise over signal.

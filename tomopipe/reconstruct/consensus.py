@@ -7,21 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from torch import Tensor
 
 from tomopipe import __version__
 from tomopipe.config.linear import ConsensusSettings
 from tomopipe.dataset.store import Store
-from tomopipe.errors import StateError
 from tomopipe.io.atomic import atomic_directory, check_folder, fingerprint, write_json, write_text
 from tomopipe.io.mrc import write_volume
 from tomopipe.io.progress import Progress
-from tomopipe.physics.fsc import resolution_at
-from tomopipe.reconstruct.backproject import HalfMaps, half_maps
+from tomopipe.reconstruct.backproject import HalfMaps, check_halves, half_maps
 
-STEP_FORMAT = 1
+STEP_FORMAT = 2
 _INVERTED = -0.5
 
 
@@ -42,11 +39,7 @@ def consensus(
     settings = settings or ConsensusSettings()
     check_folder(out)
     store = Store.open(store_path, uids)
-    if len(set(store.half.tolist())) < 2:
-        raise StateError(
-            f"{store_path}: all {store.n_particles} selected particles are in half-set "
-            f"{store.half[:1].tolist()}: select particles of both halves (rlnRandomSubset)"
-        )
+    check_halves(store)
     with Progress(store.n_particles, "consensus") as progress:
         result = half_maps(
             store,
@@ -60,7 +53,8 @@ def consensus(
     with atomic_directory(out) as folder:
         for name in ("map", "half1", "half2", "mask"):
             write_volume(folder / f"{name}.mrc", getattr(result, name).numpy(), store.pixel_size)
-        write_text(folder / "fsc.csv", fsc_csv(result.fsc, result.fsc_masked, store.pixel_size))
+        table = result.curves.table(store.pixel_size)
+        write_text(folder / "fsc.csv", table.to_csv(index=False))
         write_json(folder / "consensus.json", summary)
 
 
@@ -81,29 +75,12 @@ def _warn_if_inverted(value: float, store_path: Path) -> None:
         )
 
 
-def fsc_csv(curve: Tensor, masked: Tensor, pixel_size: float) -> str:
-    """FSC curves `(n / 2 - 1,)` as CSV: shell, frequency, resolution, fsc, fsc_masked."""
-    box = 2 * (len(curve) + 1)
-    shell = torch.arange(1, len(curve) + 1)
-    frequency = shell.double() / (box * pixel_size)
-    table = pd.DataFrame(
-        {
-            "shell": shell.numpy(),
-            "frequency_per_angstrom": frequency.numpy(),
-            "resolution_angstrom": (1 / frequency).numpy(),
-            "fsc": curve.numpy(),
-            "fsc_masked": masked.numpy(),
-        }
-    )
-    return table.to_csv(index=False)
-
-
 def _summary(result: HalfMaps, store: Store, settings: ConsensusSettings) -> dict[str, Any]:
     return {
         "step_format": STEP_FORMAT,
         "version": __version__,
-        "resolution_0143_angstrom": resolution_at(result.fsc_masked, store.pixel_size, 0.143),
-        "resolution_05_angstrom": resolution_at(result.fsc_masked, store.pixel_size, 0.5),
+        "resolution_0143_angstrom": result.curves.resolution(store.pixel_size, 0.143),
+        "resolution_05_angstrom": result.curves.resolution(store.pixel_size, 0.5),
         "skewness": skewness(result.map, result.mask),
         "n_particles": result.n_particles,
         "n_images": result.n_images,

@@ -17,6 +17,7 @@ from tomopipe.report.provenance import installed_versions, read_benchmarks
 from tomopipe.report.records import (
     AnalysisRecord,
     BranchRecord,
+    ClassesRecord,
     ConsensusRecord,
     DatasetRecord,
     DecisionRecord,
@@ -106,6 +107,7 @@ def _branch(config: Config, results: Path, name: str) -> BranchRecord:
         heterogeneous=_model(path / "heterogeneous") or _fitted(path, "heterogeneous"),
         convergence=_if_there(path / "convergence/convergence.json", read_json),
         analysis=analysis,
+        classes=_classes(path / "classes"),
         selection=_selection(path, analysis),
         exports=tuple(sorted((path / "export").rglob("*.star"))),
     )
@@ -128,6 +130,7 @@ _LAST_FILE = {
     "heterogeneous": "heterogeneous/latents.parquet",
     "convergence": "convergence/convergence.json",
     "analysis": "analysis/analysis.json",
+    "classes": "classes/classes.json",
     "junk": "selection.yaml",
     "export": "export/*.star",
 }
@@ -199,6 +202,15 @@ def _analysis(path: Path) -> AnalysisRecord | None:
         backprojections=_numbered(path / "volumes", "backprojection"),
         traversals=_traversals(path / "volumes"),
         fscs=_numbered(path / "volumes", "fsc", "csv"),
+    )
+
+
+def _classes(path: Path) -> ClassesRecord | None:
+    info = _if_there(path / "classes.json", read_json)
+    if info is None:
+        return None
+    return ClassesRecord(
+        rows=tuple(info.get("classes") or ()), fsc=_if_there(path / "fsc.csv", pd.read_csv)
     )
 
 

@@ -88,9 +88,18 @@ def resolution_axis(highest: float) -> Axis:
 
 
 def consensus_fsc(table: pd.DataFrame, resolution: float | None = None) -> Markup:
-    """Half-map FSC, unmasked and (where given) masked; `resolution` in Å is marked."""
+    """Half-map FSC, unmasked and, where given, masked and corrected for the mask.
+
+    `resolution` in Å is marked.
+    """
     x = table["frequency_per_angstrom"].tolist()
     named = {"fsc_masked": ("masked", BLUE, False), "fsc": ("unmasked", GREY, True)}
+    if "fsc_corrected" in table:
+        named = {
+            "fsc_corrected": ("corrected", BLUE, False),
+            "fsc_masked": ("masked", GREEN, True),
+            "fsc": ("unmasked", GREY, True),
+        }
     curves = [
         Series(label, x, table[column].tolist(), colour, dashed)
         for column, (label, colour, dashed) in named.items()
@@ -198,14 +207,14 @@ def tomogram_counts(tomograms: pd.Series[Any]) -> Markup:
     )
 
 
-def cluster_fsc(table: pd.DataFrame) -> Markup:
-    """Half-map FSC of clusters; columns cluster, frequency_per_angstrom, fsc."""
+def cluster_fsc(table: pd.DataFrame, *, title: str = "Half-map FSC of each cluster") -> Markup:
+    """FSC of every cluster; columns cluster, frequency_per_angstrom, fsc."""
     curves = [
         Series(f"cluster {label}", part["frequency_per_angstrom"].tolist(), part["fsc"].tolist(),
                category(int(str(label))))
         for label, part in table.groupby("cluster")
     ]  # fmt: skip
-    return fsc(curves, crossing=False, title="Half-map FSC of each cluster")
+    return fsc(curves, crossing=False, title=title)
 
 
 def against_truth(true: Sequence[float], found: Sequence[float], name: str) -> Markup:

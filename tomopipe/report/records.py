@@ -58,6 +58,19 @@ class AnalysisRecord:
 
 
 @dataclass(frozen=True)
+class ClassesRecord:
+    """Figures and verdict of every class, and the FSC curves behind them."""
+
+    rows: tuple[dict[str, Any], ...]
+    fsc: pd.DataFrame | None
+
+    @property
+    def unsupported(self) -> list[dict[str, Any]]:
+        """Rows of classes that their own particles do not show."""
+        return [row for row in self.rows if not row.get("supported")]
+
+
+@dataclass(frozen=True)
 class DecisionRecord:
     """What was decided on one cluster, what the rule proposed, and the evidence."""
 
@@ -107,6 +120,7 @@ class BranchRecord:
     heterogeneous: ModelRecord | None
     convergence: dict[str, Any] | None
     analysis: AnalysisRecord | None
+    classes: ClassesRecord | None
     selection: SelectionRecord | None
     exports: tuple[Path, ...]
 

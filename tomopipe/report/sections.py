@@ -21,6 +21,7 @@ from tomopipe.report.cards import (
     view,
     with_views,
 )
+from tomopipe.report.classes import Classes, classes
 from tomopipe.report.latent import latent_plot
 from tomopipe.report.records import AnalysisRecord, BranchRecord, DatasetRecord, ModelRecord, Record
 from tomopipe.report.volumes import encode
@@ -71,6 +72,7 @@ class BranchSection:
     clusters: list[ClusterCard]
     columns: list[str]
     traversals: list[Traversal]
+    classes: Classes | None
     cluster_fsc: Markup | None
     tomograms: Markup | None
     confusion: truth.Confusion | None
@@ -140,7 +142,8 @@ def branch_section(branch: BranchRecord, record: Record) -> BranchSection:
         clusters=[with_views(card, paths) for card in cards],
         columns=list(dict.fromkeys(name for card in cards for name, _ in card.evidence)),
         traversals=traversals(branch.analysis),
-        cluster_fsc=_cluster_fsc(branch.analysis),
+        classes=classes(branch.classes),
+        cluster_fsc=None if branch.classes else _cluster_fsc(branch.analysis),
         tomograms=_tomograms(branch, dataset),
         confusion=truth.confusion(branch, dataset),
         coordinate=truth.coordinate(branch, dataset),

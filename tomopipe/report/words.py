@@ -24,7 +24,8 @@ class Badge:
 
 def count(number: int, noun: str) -> str:
     """`1 particle`, `1,200 particles`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    ending = "es" if noun.endswith("s") else "s"
+    return f"{number:,} {noun}{'' if number == 1 else ending}"
 
 
 def percent(part: float, whole: float) -> str:
@@ -98,6 +99,7 @@ def branch_sentences(branch: BranchRecord, record: Record) -> list[str]:
         str((branch.fit or {}).get("reason", "")),
         convergence_sentence(branch.convergence),
         _clusters_sentence(branch),
+        _classes_sentence(branch),
         _decision_sentence(branch),
         _missing_sentence(branch),
     ]
@@ -171,6 +173,17 @@ def _clusters_sentence(branch: BranchRecord) -> str:
     counts = branch.analysis.clusters["cluster"].value_counts()
     sizes = f"{int(counts.min()):,} to {int(counts.max()):,} particles"
     return f"Its particles fall into {count(len(counts), 'cluster')} of {sizes}."
+
+
+def _classes_sentence(branch: BranchRecord) -> str:
+    if branch.classes is None or not branch.classes.rows:
+        return ""
+    rows, left = branch.classes.rows, branch.classes.unsupported
+    if not left:
+        return "Every class is supported by its own particles."
+    named = "; ".join(f"cluster {row['cluster']}: {row['reason']}" for row in left)
+    shown = len(rows) - len(left)
+    return f"{shown} of {count(len(rows), 'class')} are supported by their own particles ({named})."
 
 
 def _decision_sentence(branch: BranchRecord) -> str:

@@ -27,6 +27,31 @@ rule analyze:
         "--out {params.out} --settings {params.settings:q} --threads {threads} &> {log}"
 
 
+rule classes:
+    input:
+        store=of_dataset("store"),
+        clusters="<results>/branches/{branch}/analysis/clusters.parquet",
+        volumes="<results>/branches/{branch}/analysis/volumes",
+    output:
+        folder=directory("<results>/branches/{branch}/classes"),
+    log:
+        "<logs>/branches/{branch}/classes.log",
+    benchmark:
+        "<benchmarks>/branches/{branch}/classes.tsv"
+    resources:
+        gpu=0,
+    params:
+        settings=branch_settings("classes"),
+        version=STEP_FORMAT["classes"],
+        analysis=subpath(input.clusters, parent=True),
+        device=device_flag,
+    message:
+        "{wildcards.branch}: every cluster's own map against the model"
+    shell:
+        "python -m tomopipe classes {input.store} {params.analysis} --out {output.folder} "
+        "--settings {params.settings:q} {params.device} --threads {threads} &> {log}"
+
+
 rule junk:
     input:
         store=of_dataset("store"),

@@ -43,6 +43,7 @@ STAGE_RESULT = {
     "heterogeneous": "heterogeneous/latents.parquet",
     "convergence": "convergence",
     "analysis": "analysis/analysis.json",
+    "classes": "classes",
     "junk": "junk.parquet",
     "export": "export",
 }
