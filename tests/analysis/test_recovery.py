@@ -8,7 +8,7 @@ import pytest
 import torch
 from sklearn.metrics import adjusted_rand_score
 
-from tomopipe.analysis.recovery import recovery
+from tomopipe.analysis.recovery import recovery, told_apart
 from tomopipe.config import parse_config
 from tomopipe.config.simulate import SimulateSettings
 from tomopipe.errors import StateError
@@ -179,3 +179,20 @@ def test_missing_truth_and_results_are_one_sentence(perfect):
     (perfect / "branches/clean/analysis/latents.parquet").unlink()
     with pytest.raises(StateError, match=r"clean/analysis/latents\.parquet is missing"):
         recovery(CONFIG, perfect)
+
+
+def test_clusters_that_together_hold_the_wanted_particles_are_told_apart() -> None:
+    uids = [f"t/{i}" for i in range(12)]
+    clusters = pd.Series([0] * 4 + [1] * 4 + [2] * 4, index=uids)
+    wanted = pd.Series([True] * 8 + [False] * 4, index=uids)
+    found = told_apart(clusters, wanted.sample(frac=1, random_state=0))
+    assert (found["clusters"], found["precision"], found["recall"]) == ([0, 1], 1.0, 1.0)
+    assert found["ari"] == 1.0
+
+
+def test_chance_clusters_tell_nothing_apart() -> None:
+    rng = np.random.default_rng(0)
+    uids = [f"t/{i}" for i in range(4000)]
+    clusters = pd.Series(rng.integers(0, 2, 4000), index=uids)
+    wanted = pd.Series(rng.uniform(size=4000) < 0.3, index=uids)
+    assert abs(told_apart(clusters, wanted)["ari"]) < 0.02

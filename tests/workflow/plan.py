@@ -9,7 +9,17 @@ from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("store", "source", "truth", "snapshots", "convergence", "volumes", "classes", "export")
+FOLDERS = (
+    "store",
+    "source",
+    "truth",
+    "tilt_series",
+    "snapshots",
+    "convergence",
+    "volumes",
+    "classes",
+    "export",
+)
 
 
 def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -208,3 +208,49 @@ def test_examples_are_valid(path: Path) -> None:
     config = read_config(path)
     assert config.results == f"results/{path.stem}"
     assert config.ready
+
+
+def two_scales() -> dict[str, Any]:
+    """Particles of simulated tilt series, small and, those that `clean` kept, large."""
+    small = {"tilt_series": "cell", "box": 32, "pixel_size_angstrom": 10, "jobs": 2}
+    large = small | {"box": 64, "keep": "clean", "jobs": 1}
+    return {
+        "results": "out",
+        "tilt_series": {"cell": {"simulate": {}}},
+        "datasets": {"small": {"extract": small}, "large": {"extract": large}},
+        "branches": {
+            "pilot": {
+                "dataset": "small",
+                "consensus": {},
+                "linear": {},
+                "analysis": {},
+                "junk": {},
+            },
+            "clean": {"parent": "pilot", "select": {"junk": "auto"}, "consensus": {}},
+            "around": {"parent": "clean", "dataset": "large", "select": {"all": True}},
+        },
+    }
+
+
+def test_tilt_series_are_simulated_once_and_cut_out_twice(tmp_path: Path, write: Write) -> None:
+    jobs = planned(tmp_path, write(two_scales()))
+    assert jobs["cell: simulating tilt series with known truth"] == 1
+    parts = [job for job in jobs if "extracting particles" in job]
+    assert sorted(parts) == [
+        "large: extracting particles, part 0_of_1",
+        "small: extracting particles, part 0_of_2",
+        "small: extracting particles, part 1_of_2",
+    ]
+    assert jobs["small: joining what was extracted"] == jobs["large: importing particles"] == 1
+
+
+def test_another_box_cuts_out_only_that_data_set_again(tmp_path: Path, write: Write) -> None:
+    config = write(two_scales())
+    pretend_done(tmp_path, config)
+    assert not planned(tmp_path, config)
+    changed = two_scales()
+    changed["datasets"]["large"]["extract"]["box"] = 72
+    again = {job.split(":")[0] for job in planned(tmp_path, write(changed))}
+    assert again == {"large", "around", "comparing with the truth of the simulation"} | {
+        "writing the report"
+    }

@@ -89,6 +89,7 @@ def _dataset(config: Config, results: Path, name: str) -> dict[str, Any]:
         "confusion": _confusion(truth["state"], said),
         "junk": _junk(truth["junk"], said == "junk"),
         "states": _states(state, truth, shape),
+        "perturbation": _perturbation(shape.settings),
         "branches": {b: _branch_figures(branch, truth) for b, branch in branches.items()},
     }
 
@@ -121,6 +122,14 @@ def _truth(config: Config, results: Path, name: str) -> tuple[pd.DataFrame, _Sha
         TiltSeriesSimulation.model_validate(raw), extract.box, extract.pixel_size_angstrom
     )
     return truth[truth.index.isin(there)], shape
+
+
+def _perturbation(settings: StatesSettings) -> dict[str, float]:
+    """Mean error of the poses and shifts that the simulation wrote."""
+    return {
+        "degrees": float(getattr(settings, "perturb_degrees", 0.0)),
+        "angstrom": float(getattr(settings, "perturb_angstrom", 0.0)),
+    }
 
 
 def _read(config: Config, results: Path, name: str) -> _Branch:

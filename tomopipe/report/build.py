@@ -16,6 +16,7 @@ from tomopipe.report.collect import collect
 from tomopipe.report.palette import category
 from tomopipe.report.provenance import duration, fingerprints, flat
 from tomopipe.report.records import Record
+from tomopipe.report.recovered import junk_rows, perturbation, surroundings
 from tomopipe.report.sections import branch_section, dataset_section
 from tomopipe.report.truth import headline, state_curves
 from tomopipe.report.words import overview, percent, with_code
@@ -59,6 +60,9 @@ def render(record: Record) -> str:
             overview=overview(record),
             recovery=headline(record),
             state_fsc=figures.state_fsc(curves) if curves else None,
+            surroundings=surroundings(record.recovery),
+            junk_found=junk_rows(record.recovery),
+            perturbation=perturbation(record.recovery),
             datasets=[dataset_section(d) for d in record.datasets.values()],
             branches=[branch_section(record.branches[name], record) for name in record.tree()],
             settings=flat(record.settings),
