@@ -19,6 +19,7 @@ from tomopipe.dataset.tilt_series.mdoc import read_mdoc, write_mdoc
 from tomopipe.dataset.tilt_series.parts import only, relion_angles
 from tomopipe.dataset.tilt_series.read import read_tilt_series
 from tomopipe.dataset.tilt_series.tables import number_rows
+from tomopipe.errors import InputError
 
 few = settings(max_examples=25, deadline=None)
 angle = st.floats(-180, 180)
@@ -144,6 +145,19 @@ def test_images_thrown_away_before_stacking_keep_their_dose(tmp_path: Path) -> N
     )
     doses, _ = section_doses("t", np.array([3.0, -3.0]), read_mdoc(path), TiltSeriesSettings())
     assert doses.tolist() == [9, 3]
+
+
+def test_equal_doses_before_all_images_are_no_order(tmp_path: Path) -> None:
+    path = tmp_path / "t.mdoc"
+    tilt = "[ZValue = {}]\nTiltAngle = {}\nExposureDose = 3\nPriorRecordDose = 0\n"
+    path.write_text(tilt.format(0, 0) + tilt.format(1, 3))
+    settings = TiltSeriesSettings(dose_per_tilt=3.0)
+    doses, _ = section_doses("t", np.array([0.0, 3.0]), read_mdoc(path), settings)
+    assert np.isnan(doses).all()
+    (tmp_path / "t.csv").write_text("1,0\n1,3\n")
+    twice = TiltSeriesSettings(dose_per_tilt=3.0, exposure_list=tmp_path)
+    with pytest.raises(InputError, match="one place in the order to two images"):
+        section_doses("t", np.array([0.0, 3.0]), None, twice)
 
 
 @few

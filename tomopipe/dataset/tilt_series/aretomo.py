@@ -58,9 +58,9 @@ class Aln:
 def find_aretomo(path: Path) -> dict[str, Path]:
     """The .aln file of each tilt series in a folder, in one of its folders, or one file."""
     if path.is_file():
-        return {path.stem: path.with_suffix(".aln")}
+        return {path.stem.removesuffix(".st"): path.with_suffix(".aln")}
     files = sorted(path.glob("*.aln")) or sorted(path.glob("*/*.aln"))
-    return {file.stem: file for file in files}
+    return {file.stem.removesuffix(".st"): file for file in files}  # name.st.aln of AreTomo2
 
 
 def read_aretomo(

@@ -27,7 +27,7 @@ from tomopipe.errors import InputError
 from tomopipe.io.atomic import write_text
 
 _ASTIGMATISM, _RADIANS, _PHASE, _PHASE_RADIANS = 1, 2, 4, 8
-_ENDINGS = (".defocus", "_CTF.txt", "_ctf.txt", "_ctffind4.txt", ".txt")
+_ENDINGS = (".defocus", "_CTF.txt", "_ctf.txt")
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,10 @@ def find_defoci(
     if given is not None and not given.is_dir():
         return read_defoci(given)
     places = [given] if given is not None else list(folders)
+    # any other text of that name beside an alignment may be something else
+    endings = _ENDINGS if given is None else (*_ENDINGS, ".txt")
     for folder in places:
-        for ending in _ENDINGS:
+        for ending in endings:
             if (path := folder / f"{name}{ending}").is_file():
                 return read_defoci(path)
     raise InputError(

@@ -78,14 +78,16 @@ def _from_list(name: str, path: Path, settings: TiltSeriesSettings) -> Exposure:
     if not path.is_file():
         raise InputError(f"exposure_list {path} does not exist: check the path")
     rows = number_rows(path, least=2)
+    if len(np.unique(rows[:, 0])) < len(rows):
+        raise InputError(f"{path} gives one place in the order to two images: correct it")
     step = _step(str(path), settings)
     return Exposure(path, rows[:, 1], step * _ranks(rows[:, 0]), step)
 
 
 def _from_mdoc(mdoc: Mdoc, settings: TiltSeriesSettings) -> Exposure | None:
     angle, each = mdoc.floats("TiltAngle"), mdoc.floats("ExposureDose")
-    prior, times = mdoc.floats("PriorRecordDose"), mdoc.times()
-    order = times if np.isnan(prior).any() else prior
+    prior = mdoc.floats("PriorRecordDose")
+    order = next((o for o in (prior, mdoc.times()) if _is_order(o)), None)
     if np.isnan(angle).any() or order is None:
         return None
     if settings.dose_per_tilt is not None:
@@ -97,6 +99,11 @@ def _from_mdoc(mdoc: Mdoc, settings: TiltSeriesSettings) -> Exposure | None:
     if order is not prior:
         dose = np.array([each[order <= time].sum() for time in order])
     return Exposure(mdoc.path, angle, dose, float(np.median(each)))
+
+
+def _is_order(values: Floats) -> bool:
+    """Whether no two images have the same value, and each has one (0 may mean unknown)."""
+    return bool(np.isfinite(values).all()) and len(np.unique(values)) == len(values)
 
 
 def _ranks(order: Floats) -> Floats:

@@ -42,10 +42,9 @@ class Mdoc:
         texts = [tilt[key] for tilt in (self.header, *self.tilts) if key in tilt]
         return _number(self.path, key, texts[0]) if texts else float("nan")
 
-    def times(self) -> Floats | None:
-        """`(n,)` seconds at which the tilts were exposed; None unless each has its DateTime."""
-        found = [_seconds(tilt.get("DateTime", "")) for tilt in self.tilts]
-        return None if np.isnan(found).any() else np.array(found)
+    def times(self) -> Floats:
+        """`(n,)` seconds at which the tilts were exposed; NaN where one has no DateTime."""
+        return np.array([_seconds(tilt.get("DateTime", "")) for tilt in self.tilts])
 
 
 def read_mdoc(path: Path) -> Mdoc:

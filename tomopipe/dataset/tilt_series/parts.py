@@ -24,7 +24,7 @@ from tomopipe.errors import InputError
 
 _DISAGREE = 0.02  # of the pixel size
 _MIRROR = np.diag([1.0, 1.0, -1.0])
-_STACKS = (".st", ".mrc", ".mrcs", ".ali")
+_STACKS = (".st", ".mrc", ".mrcs")  # not .ali, which is aligned already
 
 
 def notice(text: str) -> None:

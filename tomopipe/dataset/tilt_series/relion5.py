@@ -205,7 +205,8 @@ def write_relion5(folder: Path, series: Sequence[TiltSeries]) -> Path:
         block = Block(one.name, _tilts(folder, one), True, _VERSION)
         write_star(folder / "tilt_series" / f"{one.name}.star", [block])
     path = folder / "tomograms.star"
-    table = pd.DataFrame([_global_row(one) for one in series])
+    # what one of them does not know cannot be a column
+    table = pd.DataFrame([_global_row(one) for one in series]).dropna(axis=1)
     write_star(path, [Block("global", table, True, _VERSION)])
     return path
 
