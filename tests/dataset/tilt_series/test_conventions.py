@@ -82,6 +82,13 @@ def test_views_that_tilt_com_excludes_take_all_their_values_along(tmp_path: Path
     assert series.volume_angstrom.tolist() == [200, 160, 80]
 
 
+def test_a_tilt_com_of_another_tilt_series_says_nothing(tmp_path: Path) -> None:
+    imod(tmp_path, "1 0 0 1 0 0\n", "30\n")
+    for file, stack, offset in [("tilt", "t.ali", 1), ("tilt", "o.ali", 0), ("tiltt", "t.ali", 1)]:
+        (tmp_path / f"{file}.com").write_text(f"InputProjections {stack}\nOFFSET 1\n")
+        assert one(tmp_path).tilt_degrees[0] == pytest.approx(30 + offset)
+
+
 def test_imods_files_of_defoci(tmp_path: Path) -> None:
     imod(tmp_path, "1 0 0 1 0 0\n" * 3, "-3\n0\n3\n")
     # version 3, flags: astigmatism in radians (1 + 2), phase in degrees (4); view 2 lies between

@@ -18,6 +18,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tomopipe.config.tilt_series import TiltSeriesSettings
 from tomopipe.dataset.dialects.tomograms import angles_to_rotation
@@ -72,14 +73,14 @@ def read_imod(
 
 def _read(name: str, folder: Path, settings: TiltSeriesSettings) -> TiltSeries:
     header = find_stack(name, [folder, folder.parent], settings)
-    com = read_tilt_com(folder / "tilt.com")
+    com = read_tilt_com(folder, name)
     file = folder / f"{name}.xf"
     transforms = _rows(file, 6, header)
     tilt = _rows(folder / f"{name}.tlt", 1, header)[:, 0]
     nominal = _optional(folder / f"{name}.rawtlt", header, tilt)
     x_tilt = _optional(folder / f"{name}.xtilt", header, np.zeros(len(tilt)))
     kept = com.kept(len(tilt))
-    in_plane, shift = _from_transforms(file, transforms[kept], (header.nx, header.ny))
+    in_plane, shift = _from_transforms(file, transforms, kept, (header.nx, header.ny))
     tilted = angles_to_rotation(
         x_tilt[kept] + com.x_axis_tilt, tilt[kept] + com.offset, np.zeros(len(kept))
     )
@@ -106,14 +107,17 @@ def _optional(path: Path, header: StackHeader, default: Floats) -> Floats:
     return _rows(path, 1, header)[:, 0] if path.is_file() else default
 
 
-def _from_transforms(path: Path, rows: Floats, size: tuple[int, int]) -> tuple[Floats, Floats]:
+def _from_transforms(
+    path: Path, every: Floats, kept: NDArray[np.int64], size: tuple[int, int]
+) -> tuple[Floats, Floats]:
     """Rotations about the beam `(F, 3, 3)` and shifts `(F, 2)` in pixels of the raw image."""
+    rows = every[kept]
     forward = rows[:, :4].reshape(-1, 2, 2)
     error = np.abs(forward @ forward.transpose(0, 2, 1) - np.eye(2)).max(axis=(1, 2))
     bad = np.flatnonzero((error > _FAR) | (np.linalg.det(forward) <= 0))
     if bad.size:
         raise InputError(
-            f"{path} row {bad[0] + 1} begins with {' '.join(f'{v:g}' for v in rows[bad[0], :4])}, "
+            f"{path} row {kept[bad[0]] + 1} begins with {' '.join(f'{v:g}' for v in rows[bad[0], :4])}, "
             "which is no rotation: align the tilt series again"
         )
     if (worst := float(error.max(initial=0.0)) / 2) > _MAGNIFIED:

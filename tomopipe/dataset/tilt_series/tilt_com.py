@@ -41,8 +41,10 @@ class TiltCom:
         return np.array([i for i in range(count) if i + 1 not in self.excluded], dtype=np.int64)
 
 
-def read_tilt_com(path: Path) -> TiltCom:
-    """Read tilt.com; a missing file says nothing.
+def read_tilt_com(folder: Path, name: str) -> TiltCom:
+    """Read tilt.com of tilt series `name`, tilta.com or tiltb.com of the axes of a dual one.
+
+    A missing file says nothing, nor does one of another tilt series.
 
     A shift of the tomogram, local alignments and a z factor are not used, which a notice says.
 
@@ -51,6 +53,8 @@ def read_tilt_com(path: Path) -> TiltCom:
     InputError
         If a value is not a number.
     """
+    axis = name[-1] if (folder / f"tilt{name[-1]}.com").is_file() else ""
+    path = folder / f"tilt{axis}.com"
     if not path.is_file():
         return TiltCom(path)
     values: dict[str, list[str]] = {}
@@ -61,6 +65,9 @@ def read_tilt_com(path: Path) -> TiltCom:
             excluded |= _views(path, words)
         elif key and key[0] not in "#$":
             values[key] = words
+    stack = Path((values.get("InputProjections") or [name])[0]).stem.removesuffix("_ali")
+    if stack != name:
+        return TiltCom(path)
     _say_unused(path, values)
     full, thick = _numbers(path, values, "FULLIMAGE"), _numbers(path, values, "THICKNESS")
     volume = np.full(3, np.nan)
