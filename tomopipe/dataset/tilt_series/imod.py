@@ -116,9 +116,10 @@ def _from_transforms(
     error = np.abs(forward @ forward.transpose(0, 2, 1) - np.eye(2)).max(axis=(1, 2))
     bad = np.flatnonzero((error > _FAR) | (np.linalg.det(forward) <= 0))
     if bad.size:
+        matrix = " ".join(f"{value:g}" for value in rows[bad[0], :4])
         raise InputError(
-            f"{path} row {kept[bad[0]] + 1} begins with {' '.join(f'{v:g}' for v in rows[bad[0], :4])}, "
-            "which is no rotation: align the tilt series again"
+            f"{path} row {kept[bad[0]] + 1} begins with {matrix}, which is no rotation: align the "
+            "tilt series again"
         )
     if (worst := float(error.max(initial=0.0)) / 2) > _MAGNIFIED:
         notice(f"{path} magnifies by up to {100 * worst:.1f} %, which is not used")
