@@ -145,3 +145,14 @@ def test_only_the_names_asked_for_are_read(tmp_path: Path) -> None:
     assert list_tilt_series(tmp_path, TiltSeriesSettings()) == ["b", "a"]
     assert list(read_tilt_series(tmp_path, TiltSeriesSettings())) == ["b", "a"]
     assert list(read_tilt_series(tmp_path, TiltSeriesSettings(), ["a"])) == ["a"]
+
+
+def test_an_optimisation_set_names_the_tilt_series(tmp_path: Path) -> None:
+    placed(tmp_path / "job", tilt_series([(0.0, 0.0, 84.0, 0.0, 0.0)]), "relion5")
+    path = tmp_path / "optimisation_set.star"
+    path.write_text(
+        "data_optimisation_set\n_rlnTomoParticlesFile p.star\n"
+        "_rlnTomoTomogramsFile job/tomograms.star\n"
+    )
+    assert list_tilt_series(path, TiltSeriesSettings()) == ["tomo_1"]
+    assert list(read_tilt_series(path, TiltSeriesSettings())) == ["tomo_1"]

@@ -38,18 +38,19 @@ from tomopipe.errors import InputError
 from tomopipe.io.star import Block, StarFile, read_star, write_star
 
 _VERSION = ("# version 50001",)
+_TOMOGRAMS = "rlnTomoTomogramsFile"
 _SHIFTS = ("rlnTomoXShiftAngst", "rlnTomoYShiftAngst")
 
 
 def list_relion5(path: Path) -> list[str]:
-    """Names of the tilt series of a tomograms STAR file."""
+    """Names of the tilt series of a tomograms STAR file, or of an optimisation set."""
     return [str(name) for name in _global_block(path)[1].text("rlnTomoName")]
 
 
 def read_relion5(
     path: Path, settings: TiltSeriesSettings, names: Collection[str] | None = None
 ) -> dict[str, TiltSeries]:
-    """Read the tilt series of a tomograms STAR file, all or those called `names`.
+    """Read the tilt series of a tomograms STAR file or an optimisation set, all or some `names`.
 
     Raises
     ------
@@ -57,7 +58,7 @@ def read_relion5(
         If a tilt series, its images, its alignment or its CTF is missing or unusable.
     """
     star, table = _global_block(path)
-    finder = StackFinder(path, settings.data_dir)
+    finder = StackFinder(star.path, settings.data_dir)
     rows: dict[str, int] = {}
     for row, name in enumerate(table.text("rlnTomoName")):
         if rows.setdefault(str(name), row) != row:
@@ -69,11 +70,17 @@ def read_relion5(
 
 
 def _global_block(path: Path) -> tuple[StarFile, Columns]:
+    """Tomograms STAR file, which an optimisation set names, and its global block."""
     star = read_star(path)
+    optimisation = star.find(_TOMOGRAMS)
+    if optimisation is not None:
+        row = Columns(path, optimisation, star[optimisation])
+        named = StackFinder(path).file(str(row.text(_TOMOGRAMS)[0]), row.where(0, _TOMOGRAMS))
+        star = read_star(named)
     block = star.find("rlnTomoName")
     if block is None:
-        raise InputError(f"{path} has no block with rlnTomoName: give a tomograms STAR file")
-    return star, Columns(path, block, star[block])
+        raise InputError(f"{star.path} has no block with rlnTomoName: give a tomograms STAR file")
+    return star, Columns(star.path, block, star[block])
 
 
 def _read(
