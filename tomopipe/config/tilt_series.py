@@ -34,7 +34,7 @@ class TiltSeriesSettings(Section):
         ge=-1,
         le=1,
         description="sign of the change of defocus over height (rlnTomoHand); null = as the files "
-        "say, else -1 as in RELION",
+        "say, else -1 as in RELION; before invert_tilt",
     )
     invert_tilt: bool = Field(
         False,
