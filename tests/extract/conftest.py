@@ -29,7 +29,9 @@ class Data:
         return {name: world.series(self.folder, **given) for name, world in self.worlds.items()}
 
     def extract(self, out: Path, *, star=None, series=None, select=None, **settings) -> Path:
-        chosen = ExtractSettings(**({"box": 48, "pixel_size_angstrom": 6.5} | settings))
+        # without noise there is no background to normalise by
+        usual = {"box": 48, "pixel_size_angstrom": 6.5, "normalize": False}
+        chosen = ExtractSettings(**(usual | settings))
         particles = read_particles(star or self.star, chosen.coordinates_pixel_size_angstrom)
         particles = particles if select is None else particles.select(select)
         extract(series or self.series(), particles, out, chosen)

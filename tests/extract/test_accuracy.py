@@ -24,7 +24,7 @@ def misplaced(made, true, pixel):
 
 @pytest.mark.parametrize(("box", "pixel"), [(96, 3.1), (64, 4.7), (48, 6.5), (32, 9.3)])
 def test_images_are_the_simulated_ones(data, tmp_path, box, pixel):
-    data.extract(tmp_path, box=box, pixel_size_angstrom=pixel, normalize=False, dtype="float32")
+    data.extract(tmp_path, box=box, pixel_size_angstrom=pixel, dtype="float32")
     scale, errors, likeness = [], [], []
     for world, p, f, image, _ in images_of(data, imported(tmp_path)):
         true = world.direct(p, f, box, pixel)
@@ -65,7 +65,7 @@ def test_the_hand_turns_the_change_of_defocus_and_nothing_else(data, plain, tmp_
         name: world.series(data.folder, hand=-float(world.hand))
         for name, world in data.worlds.items()
     }
-    data.extract(tmp_path, series=turned, normalize=False, dtype="float32")
+    data.extract(tmp_path, series=turned, dtype="float32")
     one, other = imported(plain).images, imported(tmp_path).images
     for world, p, f, _, row in images_of(data, imported(tmp_path)):
         depth = world.hand * (world.rotation[f] @ world.position[p])[2]
@@ -90,7 +90,6 @@ def test_premultiplied_images_are_those_of_the_squared_ctf(data, tmp_path, pixel
         series=series,
         ctf_premultiply=True,
         pixel_size_angstrom=pixel,
-        normalize=False,
         dtype="float32",
     )
     made = imported(tmp_path)
@@ -104,7 +103,7 @@ def test_premultiplied_images_are_those_of_the_squared_ctf(data, tmp_path, pixel
 
 
 def test_dose_weights_are_those_of_grant_and_grigorieff(data, plain, tmp_path):
-    data.extract(tmp_path, dose_weight=True, normalize=False, dtype="float32")
+    data.extract(tmp_path, dose_weight=True, dtype="float32")
     made = imported(tmp_path)
     assert made.images["dose_weighted"].all() and not made.images["premultiplied"].any()
     s = np.hypot(*np.meshgrid(np.fft.fftfreq(48, 6.5), np.fft.fftfreq(48, 6.5)))
@@ -117,7 +116,7 @@ def test_dose_weights_are_those_of_grant_and_grigorieff(data, plain, tmp_path):
 
 
 def test_without_recentring_the_origin_stays(data, tmp_path):
-    data.extract(tmp_path, recenter=False, normalize=False, dtype="float32")
+    data.extract(tmp_path, recenter=False, dtype="float32")
     for world, p, f, image, row in images_of(data, imported(tmp_path)):
         shift = (world.rotation[f] @ euler(*world.sub[p]) @ world.origin[p])[:2]
         found = (row.shift_x_angstrom, row.shift_y_angstrom)
@@ -137,7 +136,7 @@ def test_corner_coordinates_and_pixel_origins_give_the_same_images(data, plain, 
                 row[f"rlnCoordinate{axis}"] = (centred + size[k] / 2) / PIXEL
             rows.append(row)
     star = write_star(tmp_path / "corner.star", rows)
-    out = data.extract(tmp_path / "out", star=star, normalize=False, dtype="float32")
+    out = data.extract(tmp_path / "out", star=star, dtype="float32")
     made, true = imported(out), imported(plain)
     of_uid = {(r.uid, r.source_frame): image for *_, image, r in images_of(data, true)}
     for *_, image, row in images_of(data, made):
@@ -148,15 +147,15 @@ def test_normalised_background_and_bright_protein(data, tmp_path):
     for world in data.worlds.values():
         world.write_images(tmp_path / "noisy", noise=1.0)
     series = {name: world.series(tmp_path / "noisy") for name, world in data.worlds.items()}
-    data.extract(tmp_path / "out", series=series, background_diameter=0.7)
+    data.extract(tmp_path / "out", series=series, normalize=True, background_diameter=0.7)
     y, x = np.mgrid[:48, :48] - 24
     outside = np.hypot(x, y) > 0.35 * 48
     for *_, image, row in images_of(data, imported(tmp_path / "out")):
         assert abs(image[outside].mean()) < 2e-3
         assert abs(image[outside].std() - 1) < 2e-3
         assert row.stack.endswith("_stack2d.mrcs")
-    bright = data.extract(tmp_path / "bright", contrast="bright", normalize=False)
-    dark = data.extract(tmp_path / "dark", normalize=False)
+    bright = data.extract(tmp_path / "bright", contrast="bright")
+    dark = data.extract(tmp_path / "dark")
     for (*_, a, _), (*_, b, _) in zip(
         images_of(data, imported(bright)), images_of(data, imported(dark)), strict=True
     ):
@@ -164,7 +163,7 @@ def test_normalised_background_and_bright_protein(data, tmp_path):
 
 
 def test_the_depth_moves_particles_as_the_geometry_says(data):
-    """The geometry that extraction takes its places from is the one that the images were made with."""
+    """Places of the extraction are those that the images were made with."""
     for name, series in data.series().items():
         assert isinstance(series, TiltSeries)
         world = data.worlds[name]

@@ -13,10 +13,10 @@ from tomopipe import __version__
 from tomopipe.config.extract import ExtractSettings
 from tomopipe.dataset.tilt_series.geometry import TiltSeries
 from tomopipe.errors import InputError
-from tomopipe.extract.particles import ParticleTable, match_series
+from tomopipe.extract.particles import ParticleTable
 from tomopipe.extract.parts import Part, load_parts
 from tomopipe.extract.place import Placed, place
-from tomopipe.extract.stars import particle_rows, tomogram_row, write_sets, write_tilt_series
+from tomopipe.extract.stars import particle_rows, tomogram_row, write_sets, write_tilts
 from tomopipe.extract.tomogram import write_stacks
 from tomopipe.io.atomic import check_folder, fingerprint, write_json, write_parquet
 from tomopipe.io.progress import Progress
@@ -37,7 +37,7 @@ def extract(
     Parameters
     ----------
     series
-        Aligned tilt series by name.
+        Aligned tilt series by the name of the tomogram, as `series_of` gives them.
     particles
         What `read_particles` gives, or some of it.
     out
@@ -58,11 +58,11 @@ def extract(
     """
     out = Path(out)
     check_folder(out)
-    mine = tomograms_of_part(particles, part)
-    found = match_series(particles, mine, series)
     placed = {
-        name: place(one, particles.take(np.flatnonzero(particles.tomogram == name)), settings)
-        for name, one in found.items()
+        name: place(
+            series[name], particles.take(np.flatnonzero(particles.tomogram == name)), settings
+        )
+        for name in tomograms_of_part(particles, part)
     }
     record = {
         "settings": settings.model_dump(mode="json"),
@@ -109,11 +109,11 @@ def _extracted(
     with Progress(sum(int(one.visible.sum()) for one in kept.values()), "extract") as progress:
         for name, one in kept.items():
             stacks = write_stacks(one, name, out, settings, progress)
-            row = tomogram_row(one.series, name)
-            write_tilt_series(out / row["rlnTomoTiltSeriesStarFile"], one.series, name)
+            write_tilts(out, one.series, name)
             rows = particle_rows(one, stacks, settings)
             particles.append(rows.assign(source_row=one.particles.row, tilts=one.visible.sum(1)))
-            tomograms.append({**row, "source_row": int(one.particles.row[0])})
+            row = tomogram_row(one.series, name)
+            tomograms.append(row | {"source_row": int(one.particles.row[0])})
     return Part(_concat(particles), pd.DataFrame(tomograms), _dropped(placed), record)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -145,35 +145,6 @@ def read_particles(path: Path | str, pixel: float | None = None) -> ParticleTabl
     frame, origin = subtomogram_rotation(rows), particle_origin(rows, optics, settings)
     number = np.arange(len(rows))
     return ParticleTable(path, rows, uid, tomogram, coordinate, corner, frame, origin, number)
-
-
-def match_series(
-    particles: ParticleTable, tomograms: Iterable[str], series: Mapping[str, TiltSeries]
-) -> dict[str, TiltSeries]:
-    """Tilt series of each of the particles' `tomograms`; `.tomostar` counts for nothing.
-
-    Raises
-    ------
-    InputError
-        If there is none.
-    """
-    bare = {name.removesuffix(_TOMOSTAR): one for name, one in series.items()}
-    found = {}
-    for name in tomograms:
-        one = series.get(name) or bare.get(name.removesuffix(_TOMOSTAR))
-        if one is None:
-            raise InputError(
-                f"{particles.path} has particles of tomogram {name}, but the tilt series are "
-                f"{', '.join(sorted(series)[:5]) or 'none'}: give those of these particles"
-            )
-        found[name] = one
-    return found
-
-
-def series_names(tomograms: Iterable[str]) -> set[str]:
-    """Names under which the tilt series of `tomograms` may be known."""
-    names = set(tomograms)
-    return names | {name.removesuffix(_TOMOSTAR) for name in names}
 
 
 def _given(path: Path) -> tuple[StarFile, str, ImportSettings, bool]:

@@ -99,7 +99,7 @@ def check_series(series: TiltSeries, settings: ExtractSettings) -> None:
         raise InputError(
             f"{name} has no defocus of tilt {tilt + 1}: estimate the CTF, or leave the tilt out"
         )
-    if series.hand not in (-1, 1):
+    if not 0.1 <= abs(series.hand) <= 10:  # RELION's may be scaled by rlnTomoDefocusSlope
         raise InputError(f"{name} has the hand {series.hand:g}: rlnTomoHand must be 1 or -1")
     if settings.pixel_size_angstrom < series.pixel_size * (1 - 1e-3):
         raise InputError(

@@ -92,7 +92,7 @@ class Sampler:
     def _transform(self, squares: Tensor) -> Tensor:
         """`(n, box, box // 2 + 1)` complex transform of `(n, crop, crop)`, about their middle."""
         even, odd = _folded(squares.flatten(0, 1), -1)
-        half = torch.cat([even @ self.cosine.T, odd @ self.sine.T], dim=-1)  # Re and Im, side by side
+        half = torch.cat([even @ self.cosine.T, odd @ self.sine.T], dim=-1)
         even, odd = _folded(half.view(*squares.shape[:2], -1), 1)
         even, odd = self.cosine @ even, self.sine @ odd
         k = len(self.cosine)
@@ -115,9 +115,7 @@ class Sampler:
         turn = 2 * math.pi * part * self.pixel_in
         ky, kx = self.frequency[:, 0, 1].double(), self.frequency[0, :, 0].double()
         along_x, along_y = turn[:, :1] * kx, turn[:, 1:] * ky
-        x, y = (
-            torch.polar(torch.ones_like(a), a).to(torch.complex64) for a in (along_x, along_y)
-        )
+        x, y = (torch.polar(torch.ones_like(a), a).to(torch.complex64) for a in (along_x, along_y))
         return y[:, :, None] * x[:, None, :]
 
 

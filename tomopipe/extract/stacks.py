@@ -90,9 +90,7 @@ def as_stored(
     if torch.isfinite(stored.sum(dim=(1, 2), dtype=torch.float32)).all():
         return stored.numpy()
     if torch.isfinite(boxes).all():
-        raise InputError(
-            f"{path} has grey values that float16 cannot hold: set dtype to float32, or normalize"
-        )
+        raise InputError(f"{path} gives values that float16 cannot hold: set dtype to float32")
     raise InputError(
         f"{path} is blank around a particle, so that its background (tilt {tilt + 1}) cannot be "
         "brought to a standard deviation of 1: leave the tilt out, or set normalize to false"

@@ -1,23 +1,24 @@
 """The STAR files of extracted particles, as RELION-5 and `tomopipe import` read them.
 
-Tilt geometry is written as RELION-5's angles and shifts, P = T(shift) Rz(rlnTomoZRot)
-Ry(rlnTomoYTilt) Rx(rlnTomoXTilt) about the tomogram's centre (docs/input-formats.md).
+Names and columns are those of RELION-5's own extraction of 2D stacks; tilt geometry is written as
+its angles and shifts (docs/input-formats.md).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
 from tomopipe.config.extract import ExtractSettings
 from tomopipe.dataset.dialects.detect import OPTIMISATION
 from tomopipe.dataset.dialects.tomo import DOSE_WEIGHTED
-from tomopipe.dataset.tilt_series.geometry import TiltImage, TiltSeries
+from tomopipe.dataset.tilt_series.geometry import TiltSeries
+from tomopipe.dataset.tilt_series.relion5 import global_row, tilt_rows
 from tomopipe.extract.place import Placed
 from tomopipe.io.star import Block, write_star
 
@@ -62,7 +63,7 @@ def particle_rows(placed: Placed, stacks: list[str], settings: ExtractSettings) 
 
 
 def tomogram_row(series: TiltSeries, name: str) -> dict[str, str]:
-    """Row of the global table of tomograms.star, without the optics group.
+    """Row of the global table of tomograms.star; its optics group is left to `write_sets`.
 
     RELION wants a size: where it is not known, that of the tilt images stands for it. Centred
     coordinates do not depend on it.
@@ -70,42 +71,17 @@ def tomogram_row(series: TiltSeries, name: str) -> dict[str, str]:
     width, height = series.image_size
     images = np.array([width, height, width]) * series.pixel_size
     known = np.isfinite(series.volume_angstrom)
-    size = np.where(known, series.volume_angstrom, images) / series.pixel_size
-    return {
-        "rlnTomoName": name,
-        "rlnTomoTiltSeriesStarFile": f"tilt_series/{name.replace('/', '_')}.star",
-        "rlnTomoFrameCount": str(len(series)),
-        **{f"rlnTomoSize{axis}": str(round(s)) for axis, s in zip("XYZ", size, strict=True)},
-        "rlnTomoHand": f"{series.hand:.0f}",
-        "rlnTomoTiltSeriesPixelSize": _text(series.pixel_size),
-        "rlnVoltage": _text(series.voltage_kv),
-        "rlnSphericalAberration": _text(series.cs_mm),
-        "rlnAmplitudeContrast": _text(series.amplitude_contrast),
-        "rlnTomoImportFractionalDose": _text(_dose_of_one(series)),
-    }
+    volume = np.where(known, series.volume_angstrom, images)
+    series = replace(series, volume_angstrom=volume, dose_per_tilt=_dose_of_one(series))
+    star = f"tilt_series/{name.replace('/', '_')}.star"
+    return global_row(series) | {"rlnTomoName": name, "rlnTomoTiltSeriesStarFile": star}
 
 
-def write_tilt_series(path: Path, series: TiltSeries, name: str) -> None:
-    """Write the STAR file of one tilt series: a row for each tilt."""
-    x, y, z = Rotation.from_matrix(series.rotation).as_euler("xyz", degrees=True).T
-    table = {
-        "rlnMicrographName": [_image(image) for image in series.images],
-        "rlnTomoXTilt": _texts(x),
-        "rlnTomoYTilt": _texts(y),
-        "rlnTomoZRot": _texts(z),
-        "rlnTomoXShiftAngst": _texts(series.shift_angstrom[:, 0]),
-        "rlnTomoYShiftAngst": _texts(series.shift_angstrom[:, 1]),
-        "rlnTomoNominalStageTiltAngle": _texts(series.tilt_degrees),
-        "rlnDefocusU": _texts(series.defocus_u_angstrom),
-        "rlnDefocusV": _texts(series.defocus_v_angstrom),
-        "rlnDefocusAngle": _texts(np.nan_to_num(series.astigmatism_degrees)),
-        "rlnPhaseShift": _texts(np.nan_to_num(series.phase_shift_degrees)),
-        "rlnCtfScalefactor": _texts(np.cos(np.radians(series.tilt_degrees))),
-    }
-    before = series.dose_e_per_A2 - _dose_of_one(series)
-    if np.isfinite(before).all():
-        table["rlnMicrographPreExposure"] = _texts(before)
-    write_star(path, [Block(name, pd.DataFrame(table), True, _VERSION)])
+def write_tilts(out: Path, series: TiltSeries, name: str) -> None:
+    """Write the STAR file of one tilt series: a row for each tilt, seen in the images or not."""
+    path = out / "tilt_series" / f"{name.replace('/', '_')}.star"
+    rows = tilt_rows(path.parent, replace(series, dose_per_tilt=_dose_of_one(series)))
+    write_star(path, [Block(name, rows, True, _VERSION)])
 
 
 def write_sets(
@@ -172,13 +148,6 @@ def _dose_of_one(series: TiltSeries) -> float:
         return float(series.dose_per_tilt)
     steps = np.diff(np.unique(np.concatenate([[0.0], series.dose_e_per_A2])))
     return float(steps.min()) if steps.size and np.isfinite(steps).all() else 0.0
-
-
-def _image(image: TiltImage) -> str:
-    """RELION's name of an image: `number@stack`; a file of one image needs no number."""
-    path = image.path.resolve()
-    single = path.suffix == ".mrc" and image.section == 0
-    return str(path) if single else f"{image.section + 1:06d}@{path}"
 
 
 def _list(values: Iterable[int]) -> str:
