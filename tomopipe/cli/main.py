@@ -18,6 +18,7 @@ from tomopipe.errors import TomopipeError
 VERBS = {
     "simulate": "simulate",
     "import": "import_",
+    "extract": "extract",
     "prepare": "prepare",
     "select": "select",
     "consensus": "consensus",

@@ -7,11 +7,16 @@ from typing import Literal
 from pydantic import Field
 
 from tomopipe.config.base import Section
+from tomopipe.config.tilt_series import TiltSeriesSettings
 
 
 class ExtractSettings(Section):
     """How particle images are cut out of aligned tilt series."""
 
+    tilt_series: TiltSeriesSettings = Field(
+        default_factory=TiltSeriesSettings,
+        description='how the aligned tilt series are read, as JSON: {"hand": 1}',
+    )
     box: int = Field(..., ge=16, le=2048, multiple_of=2, description="box (pixels)")
     pixel_size_angstrom: float = Field(
         ..., gt=0, description="pixel size of the images (Å), not below that of the tilt images"

@@ -65,6 +65,11 @@ class StackReader:
         n, ny, nx = self._data.shape
         return int(n), int(ny), int(nx)
 
+    @property
+    def pixel_size(self) -> float:
+        """Å along x as the header has it; 0 where it does not say."""
+        return float(self._mrc.voxel_size.x)
+
     def read(self, slots: Sequence[int] | NDArray[np.integer]) -> Floats:
         """Images at 0-based `slots` as `(len(slots), ny, nx)` float32."""
         return np.asarray(self._data[np.asarray(slots)], dtype=np.float32)

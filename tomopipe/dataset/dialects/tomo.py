@@ -19,12 +19,21 @@ from tomopipe.dataset.dialects.draft import (
     premultiplied,
 )
 from tomopipe.dataset.dialects.frames import stack_slots, visible_frames
+from tomopipe.dataset.dialects.placed import (
+    centred_coordinates,
+    particle_origin,
+    particle_uids,
+    subtomogram_rotation,
+)
 from tomopipe.dataset.dialects.tomograms import Tomogram, TomogramSet, read_tomograms
 from tomopipe.dataset.particles import VIEW_COLUMNS
 from tomopipe.dataset.stacks import StackFinder
 from tomopipe.errors import InputError
 from tomopipe.io.star import StarFile, read_star
 from tomopipe.physics.pose import view_matrix
+
+# Our own label, of `tomopipe extract`: RELION has none, and keeps the ones that it does not know
+DOSE_WEIGHTED = "tomopipeDataAreDoseWeighted"
 
 
 def read_tomo(star: StarFile, block: str, finder: StackFinder, settings: ImportSettings) -> Draft:
@@ -106,12 +115,12 @@ def _particles(
 ) -> pd.DataFrame:
     """Per row: uid, tomogram, position from the tomogram's centre in Å, pose, subset."""
     tomograms = rows.text("rlnTomoName")
-    table = pd.DataFrame({"uid": _uids(rows, tomograms), "tomogram": tomograms})
+    table = pd.DataFrame({"uid": particle_uids(rows, tomograms), "tomogram": tomograms})
     position, centred = _positions(rows, optics, found, settings)
     table[["x_angstrom", "y_angstrom", "z_angstrom"]] = position
     table["random_subset"] = rows.floats("rlnRandomSubset") if "rlnRandomSubset" in rows else np.nan
-    frame = _subtomogram(rows)
-    origin = _origin(rows, optics, settings)
+    frame = subtomogram_rotation(rows)
+    origin = particle_origin(rows, optics, settings)
     in_tomogram = np.einsum("nij,nj->ni", frame, origin)
     pose = view_matrix(*(rows.floats(f"rlnAngle{name}") for name in ("Rot", "Tilt", "Psi")))
     table["source_row"] = np.arange(len(rows))
@@ -120,26 +129,12 @@ def _particles(
     )
 
 
-def _uids(rows: Columns, tomograms: NDArray[np.object_]) -> NDArray[np.object_]:
-    """RlnTomoParticleName (`tomogram/particle`), else the running number in the tomogram."""
-    if "rlnTomoParticleName" in rows:
-        names = rows.text("rlnTomoParticleName")
-    elif "rlnTomoParticleId" in rows:
-        names = rows.integers("rlnTomoParticleId").astype(str).astype(object)
-    else:
-        count = pd.Series(tomograms).groupby(tomograms).cumcount().add(1)
-        names = count.astype(str).to_numpy(dtype=object)
-    return np.array(
-        [n if "/" in n else f"{t}/{n}" for n, t in zip(names, tomograms, strict=True)], dtype=object
-    )
-
-
 def _positions(
     rows: Columns, optics: OpticsColumns, found: TomogramSet, settings: ImportSettings
 ) -> tuple[Floats, Floats]:
     """Coordinates in Å as the file counts them, and from the tomogram's centre (NaN unknown)."""
-    if "rlnCenteredCoordinateXAngst" in rows:
-        centred = np.stack([rows.floats(f"rlnCenteredCoordinate{a}Angst") for a in "XYZ"], axis=1)
+    centred = centred_coordinates(rows)
+    if centred is not None:
         return centred, centred
     if "rlnCoordinateX" not in rows:
         unknown = np.full((len(rows), 3), np.nan)
@@ -153,21 +148,6 @@ def _positions(
     scale = np.where(warp, pixel_size(optics, settings), series)
     angstrom = pixels * scale[:, None]
     return angstrom, angstrom - size / 2
-
-
-def _subtomogram(rows: Columns) -> Floats:
-    """Orientation of the subtomogram in the tomogram, `(n, 3, 3)`; identity if not given."""
-    names = [f"rlnTomoSubtomogram{angle}" for angle in ("Rot", "Tilt", "Psi")]
-    if names[0] not in rows:
-        return np.broadcast_to(np.eye(3), (len(rows), 3, 3))
-    return view_matrix(*(rows.floats(name) for name in names))
-
-
-def _origin(rows: Columns, optics: OpticsColumns, settings: ImportSettings) -> Floats:
-    if not any(f"rlnOrigin{axis}Angst" in rows for axis in "XYZ") and "rlnOriginX" in rows:
-        pixels = np.stack([rows.floats(f"rlnOrigin{axis}", 0.0) for axis in "XYZ"], axis=1)
-        return pixels * pixel_size(optics, settings)[:, None]
-    return np.stack([rows.floats(f"rlnOrigin{axis}Angst", 0.0) for axis in "XYZ"], axis=1)
 
 
 def _images(
@@ -241,7 +221,12 @@ def _row_values(
         return optics.floats(column) if values is None else values
 
     multiplied = premultiplied(optics, settings)
-    weighted = multiplied if settings.dose_weighted == "auto" else settings.dose_weighted
+    if settings.dose_weighted != "auto":
+        weighted = np.full(len(rows), settings.dose_weighted, dtype=bool)
+    elif optics.has(DOSE_WEIGHTED):
+        weighted = np.asarray(optics.floats(DOSE_WEIGHTED) != 0, dtype=bool)
+    else:
+        weighted = multiplied
     return pd.DataFrame(
         {
             "pixel_size_angstrom": pixel_size(optics, settings),

@@ -1,0 +1,1 @@
+"""Particle images of any box and pixel size, cut out of aligned tilt series."""
