@@ -23,6 +23,7 @@ class StackHeader:
     sections: int
     ny: int
     nx: int
+    pixel_size: float = 0.0  # Å; 0 where the header has none
 
 
 @dataclass
@@ -89,8 +90,8 @@ def _by_file_name(root: Path, name: Path) -> Path:
     return root / name.name
 
 
-def read_header(path: Path, where: str) -> StackHeader:
-    """Header of an MRC stack, without reading its images.
+def read_header(path: Path, where: str, *, square: bool = True) -> StackHeader:
+    """Header of an MRC stack, without reading its images; `square` refuses other images.
 
     Raises
     ------
@@ -104,20 +105,21 @@ def read_header(path: Path, where: str) -> StackHeader:
                 header = mrc.header
                 nx, ny, nz = int(header.nx), int(header.ny), int(header.nz)
                 item = mrcfile.utils.dtype_from_mode(int(header.mode)).itemsize
+                pixel = float(header.cella.x) / max(int(header.mx), 1)
                 needed = 1024 + int(header.nsymbt) + nx * ny * nz * item
     except (ValueError, OSError) as error:
         detail = " ".join(str(error).split())
         raise InputError(
             f"{path}, named by {where}, is not a readable MRC stack ({detail}): extract it again"
         ) from None
-    if nx <= 0 or ny != nx or nz <= 0:
+    if nx <= 0 or ny <= 0 or nz <= 0 or (square and ny != nx):
         raise InputError(
             f"{path}, named by {where}, holds {nz} images of {nx} x {ny} pixels: "
-            "a stack of square images is needed"
+            f"a stack of {'square ' * square}images is needed"
         )
     if path.suffix not in {".gz", ".bz2"} and path.stat().st_size < needed:
         raise InputError(
             f"{path}, named by {where}, is truncated: its header promises {needed} bytes but the "
             f"file has {path.stat().st_size}; copy or extract it again"
         )
-    return StackHeader(path, nz, ny, nx)
+    return StackHeader(path, nz, ny, nx, pixel)

@@ -97,11 +97,11 @@ def _tomogram(
     finder: StackFinder,
     dose_per_tilt: float | None,
 ) -> Tomogram:
-    tilts = _tilt_table(star, table, row, name, finder)
-    rotation, centred = _rotations(tilts)
+    tilts = tilt_table(star, table, row, name, finder)
+    rotation, centred = rotations(tilts)
     tilts.require("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle")
-    size = [_global(table, f"rlnTomoSize{axis}", row, np.nan) for axis in "XYZ"]
-    pixel = _global(table, "rlnTomoTiltSeriesPixelSize", row, np.nan)
+    size = [global_value(table, f"rlnTomoSize{axis}", row, np.nan) for axis in "XYZ"]
+    pixel = global_value(table, "rlnTomoTiltSeriesPixelSize", row, np.nan)
     if pixel <= 0:
         table.fail(row, "rlnTomoTiltSeriesPixelSize", f"is {pixel:g}, which is not above 0")
     return Tomogram(
@@ -111,10 +111,10 @@ def _tomogram(
         astigmatism=tilts.floats("rlnDefocusAngle"),
         phase_shift=tilts.floats("rlnPhaseShift", 0.0),
         bfactor=tilts.floats("rlnCtfBfactor", 0.0),
-        dose=_dose(tilts, table, row, dose_per_tilt),
+        dose=accumulated_dose(tilts, table, row, dose_per_tilt),
         tilt=stage_tilt(rotation),
-        hand=_global(table, "rlnTomoHand", row, -1.0),
-        slope=_global(table, "rlnTomoDefocusSlope", row, 1.0),
+        hand=global_value(table, "rlnTomoHand", row, -1.0),
+        slope=global_value(table, "rlnTomoDefocusSlope", row, 1.0),
         size_angstrom=np.array(size) * pixel,
         pixel_size=pixel,
         centred=centred,
@@ -122,9 +122,7 @@ def _tomogram(
     )
 
 
-def _tilt_table(
-    star: StarFile, table: Columns, row: int, name: str, finder: StackFinder
-) -> Columns:
+def tilt_table(star: StarFile, table: Columns, row: int, name: str, finder: StackFinder) -> Columns:
     """Block of the tilts: in the tilt-series STAR file that the row names, else in this file."""
     if "rlnTomoTiltSeriesStarFile" in table:
         where = table.where(row, "rlnTomoTiltSeriesStarFile")
@@ -140,10 +138,10 @@ def _tilt_table(
     return Columns(star.path, block, star[block])
 
 
-def _rotations(tilts: Columns) -> tuple[Floats, bool]:
+def rotations(tilts: Columns) -> tuple[Floats, bool]:
     """Rotations `(F, 3, 3)` of the tilts, and whether the matrices have no translation at all."""
-    if all(name in tilts for name in _PROJECTION):
-        matrices = np.stack([_projection_rows(tilts, name) for name in _PROJECTION], axis=1)
+    matrices = projections(tilts)
+    if matrices is not None:
         return _proper(tilts, matrices[:, :, :3]), not matrices[:, :, 3].any()
     if "rlnTomoYTilt" in tilts:
         tilts.require("rlnTomoZRot")
@@ -153,6 +151,13 @@ def _rotations(tilts: Columns) -> tuple[Floats, bool]:
         f"{tilts.where()} has neither rlnTomoProjX/Y/Z nor rlnTomoYTilt and rlnTomoZRot: "
         "align the tilt series first"
     )
+
+
+def projections(tilts: Columns) -> Floats | None:
+    """First three rows of the matrices rlnTomoProjX/Y/Z, `(F, 3, 4)`; None without them."""
+    if not all(name in tilts for name in _PROJECTION):
+        return None
+    return np.stack([_projection_rows(tilts, name) for name in _PROJECTION], axis=1)
 
 
 def angles_to_rotation(x_tilt: Floats, y_tilt: Floats, z_rot: Floats) -> Floats:
@@ -190,17 +195,20 @@ def _proper(tilts: Columns, matrices: Floats) -> Floats:
     return nearest
 
 
-def _dose(tilts: Columns, table: Columns, row: int, dose_per_tilt: float | None) -> Floats:
+def accumulated_dose(
+    tilts: Columns, table: Columns, row: int, dose_per_tilt: float | None
+) -> Floats:
     """RlnMicrographPreExposure is the dose before a tilt: add the dose of one tilt."""
     if "rlnMicrographPreExposure" not in tilts:
         return np.full(len(tilts), np.nan)
     before = tilts.floats("rlnMicrographPreExposure")
-    one = dose_per_tilt or _global(table, "rlnTomoImportFractionalDose", row, 0.0)
+    one = dose_per_tilt or global_value(table, "rlnTomoImportFractionalDose", row, 0.0)
     if one <= 0:
         steps = np.diff(np.unique(before))
         one = float(steps[0]) if steps.size else np.nan  # as RELION does without that column
     return before + one
 
 
-def _global(table: Columns, name: str, row: int, default: float) -> float:
+def global_value(table: Columns, name: str, row: int, default: float) -> float:
+    """Value of column `name` in `row` of the global block; `default` without such a column."""
     return float(table.floats(name)[row]) if name in table else default
