@@ -94,7 +94,7 @@ def _read(name: str, file: Path, settings: TiltSeriesSettings) -> TiltSeries:
     rows, kept = aln.rows[order], kept[order]
     tilt = rows[:, 9]
     nominal = np.full(header.sections, np.nan)
-    nominal[kept] = tilt - aln.header.get("BetaOffset", [0.0])[0]
+    nominal[kept] = tilt - aln.header.get("AlphaOffset", [0.0])[0]  # TILT has it added
     if header.sections > len(kept):
         nominal[aln.dark[:, 0].astype(int)] = aln.dark[:, 1]
     zero = np.zeros(len(tilt))
@@ -160,8 +160,8 @@ def _checked(
             f"{path} has {len(rows)} aligned and {len(dark)} dark images of {count} (RawSize): "
             "the file is truncated, align the tilt series again"
         )
-    if abs(header.get("AlphaOffset", [0.0])[0]) > _FLAT:
-        notice(f"{path} has an AlphaOffset (tilt about x), which is not used")
+    if abs(header.get("BetaOffset", [0.0])[0]) > _FLAT:
+        notice(f"{path} has a BetaOffset (tilt about x), which is not used")
     return Aln(path, np.array(rows), np.array(dark).reshape(-1, 2), header)
 
 

@@ -86,7 +86,11 @@ def detect_format(path: Path, settings: TiltSeriesSettings) -> Format:
             )
         return _SUFFIXES[path.suffix]
     for below in ("", "*/"):
-        found = {form: mark for form, mark in _MARKS if next(path.glob(below + mark), None)}
+        found = {
+            form: mark
+            for form, mark in _MARKS
+            if (form != "relion5" or not below) and next(path.glob(below + mark), None)
+        }
         if len(found) > 1:
             raise InputError(
                 f"{path} holds {' and '.join(found.values())}: set format to one of "

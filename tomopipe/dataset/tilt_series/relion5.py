@@ -58,7 +58,10 @@ def read_relion5(
     """
     star, table = _global_block(path)
     finder = StackFinder(path, settings.data_dir)
-    rows = {str(name): row for row, name in enumerate(table.text("rlnTomoName"))}
+    rows: dict[str, int] = {}
+    for row, name in enumerate(table.text("rlnTomoName")):
+        if rows.setdefault(str(name), row) != row:
+            table.fail(row, "rlnTomoName", f"lists {name} a second time", "remove one of the rows")
     return {
         name: _read(star, table, rows[name], name, finder, settings)
         for name in chosen_names(rows, names, path)
@@ -125,7 +128,7 @@ def _images(tilts: Columns, table: Columns, row: int, finder: StackFinder) -> tu
         texts = tilts.text("rlnMicrographName")
         return tuple(_image(tilts, tilt, text, finder) for tilt, text in enumerate(texts))
     table.require("rlnTomoTiltSeriesName")
-    name = str(table.text("rlnTomoTiltSeriesName")[row]).removesuffix(":mrc")
+    name = _file_name(str(table.text("rlnTomoTiltSeriesName")[row]))
     path = finder.file(name, table.where(row, "rlnTomoTiltSeriesName"))
     found = read_header(path, table.where(row), square=False).sections
     if found != len(tilts):
@@ -136,8 +139,13 @@ def _images(tilts: Columns, table: Columns, row: int, finder: StackFinder) -> tu
     return tuple(TiltImage(path, tilt) for tilt in range(len(tilts)))
 
 
+def _file_name(text: str) -> str:
+    """`text` without `:mrc` or `:mrcs`, by which RELION says what a file is."""
+    return text.removesuffix(":mrcs").removesuffix(":mrc")
+
+
 def _image(tilts: Columns, tilt: int, text: str, finder: StackFinder) -> TiltImage:
-    number, at, name = text.rpartition("@")
+    number, at, name = _file_name(text).rpartition("@")
     where = tilts.where(tilt, "rlnMicrographName")
     if at and not number.isdigit():
         tilts.fail(tilt, "rlnMicrographName", f"is {text!r}, not section@stack")
