@@ -128,11 +128,6 @@ class TiltSeriesSimulation(StatesSettings):
     )
     seed: int = Field(0, ge=0, description="seed of everything that is drawn")
 
-    @property
-    def box(self) -> int:
-        """Voxels of the states' maps in the folder `truth`: a field of 320 Å."""
-        return 2 * max(round(160 / self.pixel_size_angstrom), 4)
-
     @model_validator(mode="after")
     def _consistent(self) -> TiltSeriesSimulation:
         chained = 2 * self.disomes + self.polysome_length * self.polysomes
