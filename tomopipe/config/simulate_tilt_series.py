@@ -26,6 +26,12 @@ class TiltSeriesSimulation(StatesSettings):
     pixel_size_angstrom: float = Field(5.0, gt=0, description="pixel size of the tilt images (Å)")
     format: Literal["float32", "int16"] = Field("float32", description="values in the stacks")
 
+    formats: tuple[Literal["warptools", "imod", "aretomo"], ...] = Field(
+        ("warptools", "imod", "aretomo"),
+        description="programs besides RELION-5 whose alignment files are written; warptools takes "
+        "the images once more on disk",
+    )
+
     particles: int = Field(40, ge=1, description="particles per tomogram, junk included")
     junk_fraction: float = Field(
         0.1, ge=0, lt=1, description="share of junk in the list of particles"
@@ -141,6 +147,8 @@ class TiltSeriesSimulation(StatesSettings):
             self.membrane_bound or (junk and "membrane" in self.junk_kinds)
         ):
             raise ValueError("membrane: set sheet or vesicle for particles or junk on it")
+        if self.x_tilt_degrees and "aretomo" in self.formats:
+            raise ValueError("formats: leave out aretomo, which cannot state x_tilt_degrees")
         if self.membrane_state is not None and self.membrane_state not in self.states:
             raise ValueError(f"membrane_state: {self.membrane_state!r} is none of the states")
         return self

@@ -21,7 +21,7 @@ from tomopipe.simulate.aligned import aligned_series, stack_path, tomogram_name
 from tomopipe.simulate.direct import direct_images
 from tomopipe.simulate.grain import Grain, grain_of, signal_deviation
 from tomopipe.simulate.micrograph import clean_micrograph
-from tomopipe.simulate.picks import write_picks
+from tomopipe.simulate.picks import write_alignments, write_picks
 from tomopipe.simulate.scene import (
     Grid,
     Scene,
@@ -41,7 +41,8 @@ def simulate_tilt_series(settings: TiltSeriesSimulation, out: Path) -> None:
 
     - `tilt_series/{name}.mrc`: stacks in the order of the tilt angle, protein dark.
     - `particles.star`, `optimisation_set.star`: particles for RELION-5 and `extract`, no images.
-    - `relion5/`, `warp/`, `imod/`, `aretomo/`: the alignment as each program stores it.
+    - `tomograms.star` and `tilt_series/{name}.star` for RELION-5, whose project the folder is, and
+      `warptools/`, `imod/`, `aretomo/`: the alignment as each program stores it.
     - `truth.parquet`: what every particle is and where (docs/simulate.md has its columns);
       `truth/{state}.mrc`: maps at the pixel size of the tilt images.
     - `simulation.json`, written last: the settings, from which all this can be made again.
@@ -64,7 +65,8 @@ def simulate_tilt_series(settings: TiltSeriesSimulation, out: Path) -> None:
             _write_stack(settings, grid, grain, series[-1], scenes[-1], number, progress)
     truth = pd.concat([scene.truth for scene in scenes], ignore_index=True)
     written = [with_errors(scene.truth, settings, number) for number, scene in enumerate(scenes)]
-    write_picks(out, pd.concat(written, ignore_index=True), settings, series)
+    write_picks(out, pd.concat(written, ignore_index=True), settings)
+    write_alignments(out, settings, series)
     write_parquet(out / "truth.parquet", truth)
     for state in settings.states:
         volume = true_map(settings, grid, state, 0.5).numpy()
