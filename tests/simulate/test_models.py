@@ -47,7 +47,7 @@ def weights(n):
 
 @pytest.fixture
 def atoms():
-    return np.round(np.random.default_rng(0).uniform(-12, 12, (40, 3)) + [30, -20, 10], 3)
+    return np.round(np.random.default_rng(0).uniform(-12, 12, (40, 3)) + np.array([30, -20, 10]), 3)
 
 
 @pytest.mark.parametrize("suffix", [".pdb", ".cif"])
@@ -107,7 +107,7 @@ def test_all_states_keep_the_frame_of_the_first_model(tmp_path, atoms):
 
 
 def test_between_two_models_atoms_are_on_a_straight_line(tmp_path, atoms):
-    other = np.round(atoms + [0, 8, 0], 3)
+    other = np.round(atoms + np.array([0, 8, 0]), 3)
     paths = (write_model(tmp_path / "a.pdb", atoms), write_model(tmp_path / "b.pdb", other))
     frames = frames_of(paths, 4, 8.0, paths[0])
     assert [f.fraction for f in frames] == [0, 0.25, 0.5, 0.75, 0]

@@ -42,12 +42,12 @@ CIRCLE = np.hypot(*np.meshgrid(*[np.arange(24) - 12] * 2)) < 12
 def test_structural_noise_has_the_ratio_of_the_paper_before_the_ctf():
     paper = settings(states={"whole": 1.0}, motion_degrees=0, dose_per_tilt=0, tilts=5)
     whole = complex_in_state("whole")
-    views = Rotation.random(40, rng=np.random.default_rng(3))
+    views = Rotation.random(25, rng=np.random.default_rng(3))
     seen = [
         replace(whole, centres=view.apply(whole.centres)).volume(24, 13.0).sum(0).numpy()[CIRCLE]
         for view in views
     ]
-    assert noise_levels(paper).structural == pytest.approx(np.std(seen) / 1.4**0.5, rel=0.02)
+    assert noise_levels(paper).structural == pytest.approx(np.std(seen) / 1.4**0.5, rel=0.03)
 
 
 def test_shot_noise_has_the_ratio_of_the_paper_after_the_ctf():
