@@ -101,8 +101,8 @@ class TiltSeriesSimulation(StatesSettings):
     astigmatism_angstrom: float = Field(
         500.0, ge=0, description="difference of the two defoci of astigmatism (Å)"
     )
-    hand: Literal[-1, 1] = Field(
-        -1, description="sign of defocus over height along the beam (rlnTomoHand)"
+    hand: int = Field(
+        -1, ge=-1, le=1, description="sign of defocus over height along the beam (rlnTomoHand)"
     )
     voltage_kv: float = Field(300.0, gt=0, description="acceleration voltage (kV)")
     cs_mm: float = Field(2.7, ge=0, description="spherical aberration (mm)")
@@ -147,6 +147,8 @@ class TiltSeriesSimulation(StatesSettings):
             self.membrane_bound or (junk and "membrane" in self.junk_kinds)
         ):
             raise ValueError("membrane: set sheet or vesicle for particles or junk on it")
+        if not self.hand:
+            raise ValueError("hand: give -1 or 1")
         if self.x_tilt_degrees and "aretomo" in self.formats:
             raise ValueError("formats: leave out aretomo, which cannot state x_tilt_degrees")
         if self.membrane_state is not None and self.membrane_state not in self.states:

@@ -179,23 +179,20 @@ def _others(others: list[Blobs], series: TiltSeries, tilt: int) -> NDArray[np.fl
     columns = next_fast_len(nx + 2 * margin, real=True)
     rows = next_fast_len(ny + 2 * margin, real=True)
     field = Patch(rows, columns, series.pixel_size, series, tilt)
-    slabs: dict[int, NDArray[np.float32]] = {}
-    for blobs in others:
-        # a membrane has ten thousands of blobs: only this tilt's view of them is worked out
-        seen = blobs.centres @ series.rotation[tilt].T
-        place = (seen[:, :2] + series.shift_angstrom[tilt]) / series.pixel_size
-        place = place + np.array(series.image_size) // 2 + margin
-        number = np.rint(seen[:, 2] / _SLAB).astype(int)
-        for slab in np.unique(number):
-            own = number == slab
-            canvas = slabs.setdefault(int(slab), np.zeros((rows, columns), np.float32))
-            canvas += draw_blobs(
-                place[own], blobs.weights[own], blobs.width / series.pixel_size, rows, columns
-            )
+    # a membrane has ten thousands of blobs: only this tilt's view of them is worked out
+    seen = [blobs.centres @ series.rotation[tilt].T for blobs in others]
+    slabs = [np.rint(view[:, 2] / _SLAB).astype(int) for view in seen]
+    corner = np.array(series.image_size) // 2 + margin
     total = torch.zeros(rows, columns // 2 + 1, dtype=torch.complex64)
-    for slab, canvas in slabs.items():
+    for slab in np.unique(np.concatenate(slabs)):
+        canvas = np.zeros((rows, columns), np.float32)
+        for blobs, view, number in zip(others, seen, slabs, strict=True):
+            own = number == slab
+            place = (view[own, :2] + series.shift_angstrom[tilt]) / series.pixel_size + corner
+            width = blobs.width / series.pixel_size
+            canvas += draw_blobs(place, blobs.weights[own], width, rows, columns)
         transform = torch.fft.rfft2(torch.from_numpy(canvas))
-        total += transform * field.ctf(series.hand * slab * _SLAB)
+        total += transform * field.ctf(series.hand * float(slab) * _SLAB)
     image = torch.fft.irfft2(total * field.damage, s=(rows, columns)).numpy()
     return np.asarray(image[margin : margin + ny, margin : margin + nx])
 
