@@ -111,14 +111,8 @@ def test_an_error_is_one_sentence_and_exit_code_2(
         ("compare fsc empty file", "empty is a folder: give the MRC file in it"),
         ("compare fsc file file", "file is not a readable MRC file"),
         ("config check typo.yaml", "branches.b.linaer: unknown setting; did you mean 'linear'?"),
-        (
-            "simulate particles --out file/out --particles 4 --box 8",
-            "file cannot be used (File exists)",
-        ),
-        (
-            "simulate particles --out file --particles 4 --box 8",
-            "file is a file: give a folder to write to",
-        ),
+        ("simulate particles --out file/out --particles 4 --box 8", "file cannot be used (File"),
+        ("simulate particles --out file --box 8", "file is a file: give a folder to write to"),
     ],
 )
 def test_wrong_paths_and_typos_are_one_sentence(

@@ -71,8 +71,8 @@ class SimulateSettings(StatesSettings):
     )
     one_pose: bool = Field(
         False,
-        description="one 3D origin per particle and one defocus per tilt of a tomogram, as RELION-5 has, "
-        "not a shift and a defocus per image; always so in relion5 and warptools",
+        description="one 3D origin per particle and one defocus per tilt of a tomogram, as in "
+        "RELION-5, not a shift and a defocus per image; always so in relion5 and warptools",
     )
     dialect: Literal["warp", "relion31", "relion5", "warptools"] = Field(
         "warp", description="program whose STAR files and stacks are written"

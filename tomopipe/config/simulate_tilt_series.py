@@ -26,6 +26,12 @@ class TiltSeriesSimulation(StatesSettings):
     pixel_size_angstrom: float = Field(5.0, gt=0, description="pixel size of the tilt images (Å)")
     format: Literal["float32", "int16"] = Field("float32", description="values in the stacks")
 
+    formats: tuple[Literal["warptools", "imod", "aretomo"], ...] = Field(
+        ("warptools", "imod", "aretomo"),
+        description="programs besides RELION-5 whose alignment files are written; warptools takes "
+        "the images once more on disk",
+    )
+
     particles: int = Field(40, ge=1, description="particles per tomogram, junk included")
     junk_fraction: float = Field(
         0.1, ge=0, lt=1, description="share of junk in the list of particles"
@@ -95,8 +101,8 @@ class TiltSeriesSimulation(StatesSettings):
     astigmatism_angstrom: float = Field(
         500.0, ge=0, description="difference of the two defoci of astigmatism (Å)"
     )
-    hand: Literal[-1, 1] = Field(
-        -1, description="sign of defocus over height along the beam (rlnTomoHand)"
+    hand: int = Field(
+        -1, ge=-1, le=1, description="sign of defocus over height along the beam (rlnTomoHand)"
     )
     voltage_kv: float = Field(300.0, gt=0, description="acceleration voltage (kV)")
     cs_mm: float = Field(2.7, ge=0, description="spherical aberration (mm)")
@@ -128,11 +134,6 @@ class TiltSeriesSimulation(StatesSettings):
     )
     seed: int = Field(0, ge=0, description="seed of everything that is drawn")
 
-    @property
-    def box(self) -> int:
-        """Voxels of the states' maps in the folder `truth`: a field of 320 Å."""
-        return 2 * max(round(160 / self.pixel_size_angstrom), 4)
-
     @model_validator(mode="after")
     def _consistent(self) -> TiltSeriesSimulation:
         chained = 2 * self.disomes + self.polysome_length * self.polysomes
@@ -146,6 +147,10 @@ class TiltSeriesSimulation(StatesSettings):
             self.membrane_bound or (junk and "membrane" in self.junk_kinds)
         ):
             raise ValueError("membrane: set sheet or vesicle for particles or junk on it")
+        if not self.hand:
+            raise ValueError("hand: give -1 or 1")
+        if self.x_tilt_degrees and "aretomo" in self.formats:
+            raise ValueError("formats: leave out aretomo, which cannot state x_tilt_degrees")
         if self.membrane_state is not None and self.membrane_state not in self.states:
             raise ValueError(f"membrane_state: {self.membrane_state!r} is none of the states")
         return self

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import mrcfile
 import numpy as np
@@ -46,6 +48,39 @@ def write_stack(
         mrc.set_data(np.ascontiguousarray(images, dtype=dtype))
         mrc.set_image_stack()
         mrc.voxel_size = pixel_size
+
+
+@contextmanager
+def new_stack(
+    path: Path | str, shape: tuple[int, int, int], pixel_size: float, dtype: str = "float32"
+) -> Iterator[NDArray[Any]]:
+    """Give the array of a new stack of `shape` `(n, ny, nx)`, on disk, to be filled image by image.
+
+    The file takes its name when the block ends without error; no more than one image need ever be
+    in memory. `dtype` is float32 or int16.
+    """
+    with (
+        atomic_path(path) as temporary,
+        mrcfile.new_mmap(temporary, shape, mrc_mode=_MODES[dtype], overwrite=True) as mrc,
+    ):
+        mrc.set_image_stack()
+        mrc.voxel_size = pixel_size
+        yield mrc.data
+        _write_statistics(mrc)
+
+
+_MODES = {"int16": 1, "float32": 2}
+
+
+def _write_statistics(mrc: mrcfile.mrcmemmap.MrcMemmap) -> None:
+    """Least, greatest, mean and spread of all values, an image at a time."""
+    figures = np.array(
+        [[i.min(), i.max(), i.mean(dtype=float), i.std(dtype=float)] for i in mrc.data]
+    )
+    mean = figures[:, 2].mean()
+    mrc.header.dmin, mrc.header.dmax = figures[:, 0].min(), figures[:, 1].max()
+    mrc.header.dmean = mean
+    mrc.header.rms = np.sqrt((figures[:, 3] ** 2 + (figures[:, 2] - mean) ** 2).mean())
 
 
 class StackReader:

@@ -39,8 +39,8 @@ def noise_levels(settings: SimulateSettings) -> NoiseLevels:
 
     White: from the unaberrated reference state seen along z. Paper: from random views of the
     reference state with all their tilts, within the circle that the box holds; the shot noise from
-    the images that have structural noise, tilt weight and CTF already, so that the ratio in the end
-    is about 0.05.
+    the images that have structural noise, tilt weight and CTF already. What the ratio is in the end
+    (nominally 0.05) hangs on how much of the signal the CTF passes.
     """
     if settings.noise == "paper":
         return _paper_levels(settings)

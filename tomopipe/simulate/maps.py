@@ -82,7 +82,8 @@ class Trajectory:
 def natural_box(source: Source, pixel_size: float) -> int:
     """Voxels of `pixel_size` that a map's or model's own cube has, an even number."""
     data, own = _density(source, _stamp(source))
-    return 2 * int(math.ceil(data.shape[0] * own / pixel_size / 2))
+    edge: float = data.shape[0] * own
+    return 2 * math.ceil(edge / pixel_size / 2)
 
 
 def radius_angstrom(volume: Tensor, pixel_size: float, share: float = 0.995) -> float:

@@ -57,8 +57,16 @@ def relative_mass(settings: StatesSettings, box: int, pixel_size: float) -> floa
     """
     if not isinstance(settings.states.get(settings.reference), MapState):
         return 1.0
-    heavy = float(rendered(settings, settings.reference, float("nan"), box, pixel_size).sum())
+    heavy = mass(settings, settings.reference, float("nan"), box, pixel_size)
     return heavy / complex_in_state("whole").mass
+
+
+def mass(
+    settings: StatesSettings, state: str, coordinate: float, box: int, pixel_size: float
+) -> float:
+    """Sum over the voxels of the map of `state`."""
+    density = density_of(settings, state, coordinate, box, pixel_size)
+    return density.mass if isinstance(density, Blobs) else float(density.volume().sum())
 
 
 def random_state(settings: StatesSettings, rng: np.random.Generator) -> str:
