@@ -72,10 +72,14 @@ def test_only_on_extracted_data_sets_may_particles_be_missing() -> None:
 
 
 def test_what_the_verb_takes_leaves_out_where_things_come_from() -> None:
-    extract = Config.model_validate(scales()).datasets["large"].extract
+    raw = scales(tilt_series__real__read={"hand": 1})
+    raw["datasets"]["large"]["extract"] |= {"tilt_series": "real", "particles": "p.star"}
+    config = Config.model_validate(raw)
+    extract = config.datasets["large"].extract
     assert extract is not None
-    assert extract.settings.box == 64
-    assert not hasattr(extract.settings, "tilt_series")
+    settings = extract.settings(config.tilt_series["real"].read)
+    assert (settings.box, settings.tilt_series.hand) == (64, 1)
+    assert not hasattr(settings, "keep")
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ from tomopipe.config.branch import STAGES
 PACKAGE = Path(__file__).parents[2] / "tomopipe"
 MODULES = {
     "simulate": "simulate/particles.py",
+    "simulate_tilt_series": "simulate/tilt_series.py",
+    "extract": "extract/extract.py",
     "import": "dataset/importer.py",
     "prepare": "dataset/store.py",
     "consensus": "reconstruct/consensus.py",

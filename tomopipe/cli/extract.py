@@ -41,7 +41,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="only tomograms I, I + N, … (I from 0 to N - 1), to be joined later",
     )
     work.add_argument(
-        "--join", action="store_true", help="write the STAR files of all parts that lie in OUT"
+        "--join",
+        type=int,
+        nargs="?",
+        const=0,
+        metavar="N",
+        help="write the STAR files of the parts that lie in OUT, of those of N jobs if several do",
     )
     add_settings(parser, ExtractSettings)
 
@@ -50,10 +55,10 @@ def run(args: argparse.Namespace) -> None:
     """Do the work."""
     from tomopipe.errors import ConfigError
 
-    if args.join:
+    if args.join is not None:
         from tomopipe.extract.extract import join
 
-        return _say(join(args.out))
+        return _say(join(args.out, args.join))
     if args.series is None or args.particles is None:
         missing = "SERIES" if args.series is None else "--particles"
         raise ConfigError(f"extract: {missing} is missing; only --join does without")

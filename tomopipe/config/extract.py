@@ -10,13 +10,9 @@ from tomopipe.config.base import Section
 from tomopipe.config.tilt_series import TiltSeriesSettings
 
 
-class ExtractSettings(Section):
+class CutSettings(Section):
     """How particle images are cut out of aligned tilt series."""
 
-    tilt_series: TiltSeriesSettings = Field(
-        default_factory=TiltSeriesSettings,
-        description='how the aligned tilt series are read, as JSON: {"hand": 1}',
-    )
     box: int = Field(..., ge=16, le=2048, multiple_of=2, description="box (pixels)")
     pixel_size_angstrom: float = Field(
         ..., gt=0, description="pixel size of the images (Å), not below that of the tilt images"
@@ -73,4 +69,13 @@ class ExtractSettings(Section):
     paths: Literal["absolute", "relative"] = Field(
         "absolute",
         description="paths in the STAR files: absolute, or relative to the folder that they lie in",
+    )
+
+
+class ExtractSettings(CutSettings):
+    """How aligned tilt series are read, and particle images cut out of them."""
+
+    tilt_series: TiltSeriesSettings = Field(
+        default_factory=TiltSeriesSettings,
+        description='how the aligned tilt series are read, as JSON: {"hand": 1}',
     )

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
 from tomopipe.config.base import Section
-from tomopipe.config.extract import ExtractSettings
+from tomopipe.config.extract import CutSettings, ExtractSettings
 from tomopipe.config.importing import ImportSettings
 from tomopipe.config.prepare import PrepareSettings
 from tomopipe.config.simulate import SimulateSettings
@@ -40,7 +40,7 @@ class TiltSeriesSource(Section):
         return self
 
 
-class ExtractedFrom(ExtractSettings):
+class ExtractedFrom(CutSettings):
     """Particles cut out of aligned tilt series, at any box and pixel size."""
 
     tilt_series: Name = Field(description="name under tilt_series")
@@ -57,12 +57,10 @@ class ExtractedFrom(ExtractSettings):
         1, ge=1, description="jobs that the tomograms are shared among; no more than tomograms"
     )
 
-    @property
-    def settings(self) -> ExtractSettings:
-        """What the verb takes, without where things come from."""
-        return ExtractSettings.model_validate(
-            self.model_dump(include=set(ExtractSettings.model_fields))
-        )
+    def settings(self, read: TiltSeriesSettings) -> ExtractSettings:
+        """What the verb takes: how to cut, and how its tilt series are read."""
+        cut = self.model_dump(include=set(CutSettings.model_fields))
+        return ExtractSettings.model_validate(cut | {"tilt_series": read})
 
 
 class Dataset(Section):

@@ -78,8 +78,10 @@ def extract(
     return _finish(done, out, settings)
 
 
-def join(out: Path | str) -> dict[str, Any]:
+def join(out: Path | str, jobs: int = 0) -> dict[str, Any]:
     """Write the STAR files of all parts in `out`; gives what extract.json holds.
+
+    With `jobs` only parts of that many jobs count, so that another number can follow an older run.
 
     Raises
     ------
@@ -87,7 +89,7 @@ def join(out: Path | str) -> dict[str, Any]:
         If a part is missing, or parts do not belong together.
     """
     out = Path(out)
-    parts = load_parts(out)
+    parts = load_parts(out, jobs)
     return _finish(parts, out, ExtractSettings(**parts.record["settings"]))
 
 

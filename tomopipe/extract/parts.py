@@ -46,15 +46,16 @@ class Part:
             write_json(folder / "part.json", self.record)
 
 
-def load_parts(out: Path) -> Part:
-    """All parts of a run as one, in the order of the source.
+def load_parts(out: Path, jobs: int = 0) -> Part:
+    """All parts of a run as one, in the order of the source; of `jobs` jobs, if not 0.
 
     Raises
     ------
     StateError
         If parts are missing, or are of several runs.
     """
-    folders = sorted(path for path in (out / PARTS).glob("*_of_*") if _NAME.fullmatch(path.name))
+    pattern = f"*_of_{jobs or '*'}"
+    folders = sorted(path for path in (out / PARTS).glob(pattern) if _NAME.fullmatch(path.name))
     found = {(int(i), int(n)) for path in folders for i, n in _NAME.findall(path.name)}
     counts = {n for _, n in found}
     if not counts:
@@ -62,7 +63,7 @@ def load_parts(out: Path) -> Part:
     if len(counts) > 1:
         raise StateError(
             f"{out / PARTS} has parts of runs with {min(counts)} and {max(counts)} jobs: remove "
-            "those of the older run"
+            "those of the older run, or say --join N"
         )
     missing = {(i, n) for n in counts for i in range(n)} - found
     if missing:

@@ -1,6 +1,5 @@
 """The typed config, and the small functions that rules ask for paths and settings."""
 
-import json
 import sys
 from pathlib import Path
 

@@ -54,10 +54,9 @@ def extraction_stamps(wildcards):
 
 
 def extract_settings(wildcards):
-    """Settings of extraction and of reading its tilt series, which share one JSON."""
+    """How to cut, and how to read what is cut, as JSON."""
     extract = CONFIG.datasets[wildcards.dataset].extract
-    read = CONFIG.tilt_series[extract.tilt_series].read.model_dump(mode="json", exclude_none=True)
-    return json.dumps(read | extract.settings.model_dump(mode="json"))
+    return extract.settings(CONFIG.tilt_series[extract.tilt_series].read).model_dump_json()
 
 
 def extraction_parts(wildcards):

@@ -1,6 +1,6 @@
 rule simulate_tilt_series:
     output:
-        tomograms="<results>/tilt_series/{series}/simulated/relion5/tomograms.star",
+        tomograms="<results>/tilt_series/{series}/simulated/tomograms.star",
         particles="<results>/tilt_series/{series}/simulated/particles.star",
         truth="<results>/tilt_series/{series}/simulated/truth.parquet",
         maps=directory("<results>/tilt_series/{series}/simulated/truth"),
@@ -66,7 +66,8 @@ rule join_extracted:
     params:
         version=STEP_FORMAT["extract"],
         out=subpath(output.record, parent=True),
+        jobs=lambda wildcards: CONFIG.datasets[wildcards.dataset].extract.jobs,
     message:
         "{wildcards.dataset}: joining what was extracted"
     shell:
-        "python -m tomopipe extract --join --out {params.out} &> {log}"
+        "python -m tomopipe extract --join {params.jobs} --out {params.out} &> {log}"

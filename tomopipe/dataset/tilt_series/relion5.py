@@ -209,16 +209,17 @@ def write_relion5(folder: Path, series: Sequence[TiltSeries]) -> Path:
     Image paths below `folder` are written relative to it.
     """
     for one in series:
-        block = Block(one.name, _tilts(folder, one), True, _VERSION)
+        block = Block(one.name, tilt_rows(folder, one), True, _VERSION)
         write_star(folder / "tilt_series" / f"{one.name}.star", [block])
     path = folder / "tomograms.star"
     # what one of them does not know cannot be a column
-    table = pd.DataFrame([_global_row(one) for one in series]).dropna(axis=1)
+    table = pd.DataFrame([global_row(one) for one in series]).dropna(axis=1)
     write_star(path, [Block("global", table, True, _VERSION)])
     return path
 
 
-def _global_row(series: TiltSeries) -> dict[str, str]:
+def global_row(series: TiltSeries) -> dict[str, str]:
+    """Row of a tilt series in the global block of tomograms.star."""
     row = {
         "rlnTomoName": series.name,
         "rlnVoltage": f"{series.voltage_kv:.9g}",
@@ -238,7 +239,8 @@ def _global_row(series: TiltSeries) -> dict[str, str]:
     return row
 
 
-def _tilts(folder: Path, series: TiltSeries) -> pd.DataFrame:
+def tilt_rows(folder: Path, series: TiltSeries) -> pd.DataFrame:
+    """Rows of a tilt series' own STAR file; image paths below `folder` are relative to it."""
     x_tilt, y_tilt, z_rot = relion_angles(series.rotation)
     columns = {
         "rlnTomoNominalStageTiltAngle": series.tilt_degrees,
