@@ -26,7 +26,7 @@ def extraction_sources(wildcards):
     simulated = f"<results>/tilt_series/{extract.tilt_series}/simulated"
     sources = {}
     if CONFIG.tilt_series[extract.tilt_series].simulate:
-        sources["series"] = f"{simulated}/relion5/tomograms.star"
+        sources["series"] = f"{simulated}/tomograms.star"
         sources["stacks"] = f"{simulated}/tilt_series"
         sources["record"] = f"{simulated}/simulation.json"
         if extract.particles is None:
