@@ -157,10 +157,16 @@ def accumulate(
         torch.set_num_threads(threads)
         for other in rest:
             total += other
+    return completed(total, store.box)
+
+
+def completed(total: Tensor, box: int) -> Sums:
+    """Sums of `(m^3, 3)` spread coefficients and of their Friedel mates."""
+    m = _PADDING * box
     total = total.reshape(m, m, m, 3)
     total += mates(total) * total.new_tensor([1.0, -1.0, 1.0])
     numerator = torch.view_as_complex(total[..., :2].contiguous())
-    return Sums(numerator, total[..., 2].contiguous(), store.box)
+    return Sums(numerator, total[..., 2].contiguous(), box)
 
 
 def _spread(batch: Batch, m: int, operators: Tensor | None) -> Tensor:
