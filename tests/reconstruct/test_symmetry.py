@@ -11,7 +11,8 @@ from tomopipe.errors import ConfigError
 from tomopipe.physics.fourier import half_plane
 from tomopipe.physics.fsc import correlation
 from tomopipe.physics.project import padded_transform, sample, slice_points
-from tomopipe.reconstruct.backproject import _spread, completed
+from tomopipe.reconstruct.backproject import add_batch, completed
+from tomopipe.reconstruct.spread import empty_grid
 from tomopipe.reconstruct.symmetry import operators
 
 BOX = 24
@@ -31,7 +32,7 @@ def _phantom(name):
 
 
 def _views(volume, count):
-    """A batch of images without CTF, as `_spread` needs it."""
+    """A batch of images without CTF, as `add_batch` needs it."""
     lattice = half_plane(BOX).points
     view = torch.from_numpy(Rotation.random(count, random_state=3).as_matrix()).float()
     points = slice_points(lattice[None], view[:, None], BOX).reshape(-1, 3)
@@ -40,6 +41,12 @@ def _views(volume, count):
     return SimpleNamespace(
         data=torch.view_as_real(values), points=lambda: points, back_projection=lambda: (ones, ones)
     )
+
+
+def _map(batch, group):
+    grid = empty_grid(2 * BOX, 3)
+    add_batch(batch, grid, 2 * BOX, group)
+    return completed(grid, BOX).volume()
 
 
 @pytest.mark.parametrize("name", SIZES)
@@ -63,8 +70,8 @@ def test_few_views_of_a_symmetric_object_suffice(name):
     truth = _phantom(name)
     batch = _views(truth, 4)
     group = torch.from_numpy(operators(name))
-    plain = completed(_spread(batch, 2 * BOX, None), BOX).volume()
-    symmetric = completed(_spread(batch, 2 * BOX, group), BOX).volume()
+    plain = _map(batch, None)
+    symmetric = _map(batch, group)
     assert correlation(symmetric, truth) > correlation(plain, truth) + 0.1
     assert correlation(symmetric, truth) > 0.85
 
@@ -72,6 +79,6 @@ def test_few_views_of_a_symmetric_object_suffice(name):
 def test_the_map_has_the_symmetry():
     batch = _views(_phantom("C1"), 12)
     group = torch.from_numpy(operators("C4"))
-    volume = completed(_spread(batch, 2 * BOX, group), BOX).volume()
+    volume = _map(batch, group)
     turned = torch.rot90(volume[1:, 1:, 1:], 1, (1, 2))  # about the centre voxel's z
     assert torch.allclose(turned, volume[1:, 1:, 1:], atol=1e-3 * float(volume.abs().max()))
