@@ -30,7 +30,9 @@ def test_a_clusters_map_is_that_of_its_state(tiny, tmp_path, capsys):
     words += ["--clusters", str(tmp_path / "clusters.parquet"), "--cluster", label]
     assert main(words) == 0
     assert "Å at FSC 0.143" in capsys.readouterr().out
-    maps = {name: torch.from_numpy(read_volume(tmp_path / "out" / f"{name}.mrc")[0]) for name in MAPS}
+    maps = {
+        name: torch.from_numpy(read_volume(tmp_path / "out" / f"{name}.mrc")[0]) for name in MAPS
+    }
     own, other = (true_volume(tiny.settings, s) for s in ("no_lobe", "whole"))
     for name in ("map", "sharpened"):
         assert correlation(maps[name], own) > 0.85

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -121,16 +121,14 @@ def filtered_images(
 
 def _frequencies(size: tuple[int, int], small: tuple[int, int], pixel: float) -> Tensor:
     """Frequencies (x, y) in 1/Å of a centred transform cropped to `small`: `(ny, nx, 2)`."""
-    y, x = (
-        (torch.arange(m) - m // 2) / (n * pixel) for n, m in zip(size, small, strict=True)
-    )
+    y, x = ((torch.arange(m) - m // 2) / (n * pixel) for n, m in zip(size, small, strict=True))
     ky, kx = torch.meshgrid(y, x, indexing="ij")
     return torch.stack([kx, ky], -1)
 
 
 def _ramps(
     series: TiltSeries, frequency: Tensor, pixel_size: float, settings: TomogramSettings
-) -> Iterable[Tensor]:
+) -> Iterator[Tensor]:
     """What each image's cropped transform is multiplied with, `(ny, nx)`, tilt by tilt."""
     across = across_axis(series.rotation)
     radius = frequency.norm(dim=-1)
@@ -138,7 +136,7 @@ def _ramps(
     soft = soft_edge(radius, settings.filter_edge * nyquist, nyquist)
     damage = 1 / critical_dose(radius, series.voltage_kv)
     tilt = np.radians(series.tilt_degrees)
-    # the integral over angles becomes a sum of steps; in voxels, as the projections are sums of them
+    # the integral over angles becomes a sum of steps, in voxels
     step = math.pi / 2 if len(series) < 2 else float(np.ptp(tilt)) / (len(series) - 1)
     # the ramp's mean over the Fourier pixels that it is 0 in; what is even everywhere is left out
     least = 0.25 / (max(series.image_size) * series.pixel_size)
@@ -180,8 +178,8 @@ def _filtered(image: Tensor, factor: Tensor) -> Tensor:
     )
     small = transform[cut] * factor
     back = torch.fft.fftshift(torch.fft.ifft2(torch.fft.ifftshift(small, dims)), dims).real
-    scale: float = factor.numel() / image.numel()
-    return back * scale
+    cropped: Tensor = back * (factor.numel() / image.numel())
+    return cropped
 
 
 def _slab(
