@@ -1,14 +1,22 @@
 """Tomograms: blobs appear where they are, whatever the geometry of the series."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from scipy import ndimage
 
 from tests.dataset.tilt_series.series import tilt_series
+from tomopipe.cli.main import main
 from tomopipe.config.reconstruct import TomogramSettings
+from tomopipe.dataset.tilt_series.geometry import TiltImage
+from tomopipe.dataset.tilt_series.write import image_paths, write_tilt_series
 from tomopipe.errors import InputError
+from tomopipe.io.atomic import read_json
+from tomopipe.io.mrc import read_volume, write_stack
 from tomopipe.reconstruct.tomogram import across_axis, weighted_back_projection
+from tomopipe.reconstruct.write_tomograms import tilt_images
 
 PIXEL = 8.0
 SIZE = (132, 120)  # image, x and y
@@ -105,3 +113,27 @@ def test_wrong_images_are_one_sentence():
         weighted_back_projection(series, [np.zeros((5, 3))], 16.0)
     with pytest.raises(InputError, match="1 images came for 5 tilts"):
         weighted_back_projection(series, list(_images(series))[:1], 16.0)
+
+
+def test_a_series_on_disk_becomes_a_tomogram(tmp_path, capsys):
+    series = _series(z_rot=85.0, step=10.0)
+    places = image_paths(tmp_path / "s", "TS_1", len(series), "relion5")
+    named = replace(series, name="TS_1", images=tuple(TiltImage(*place) for place in places))
+    write_stack(places[0][0], np.stack(list(_images(series))).astype(np.float32), PIXEL)
+    star = write_tilt_series(tmp_path / "s", [named], "relion5")
+    words = ["tomogram", str(star), "--out", str(tmp_path / "out"), "--pixel-size-angstrom", "10"]
+    assert main([*words, "--tomogram", "TS_1", "--invert"]) == 0
+    assert capsys.readouterr().out.strip().endswith("TS_1.mrc")
+    volume, pixel = read_volume(tmp_path / "out" / "TS_1.mrc")
+    assert pixel == pytest.approx(10.0)
+    for place in PLACES:
+        assert np.abs(_found(-volume, place, pixel) - place).max() < 0.5 * pixel
+    assert read_json(tmp_path / "out" / "TS_1.json")["tilts"] == len(series)
+
+
+def test_a_short_stack_is_one_sentence(tmp_path):
+    series = _series(step=30.0)
+    write_stack(tmp_path / "s.mrc", np.zeros((2, *SIZE[::-1]), np.float32), PIXEL)
+    images = tuple(TiltImage(tmp_path / "s.mrc", i) for i in range(len(series)))
+    with pytest.raises(InputError, match="tilt 3 of tomo_1 is image 3"):
+        list(tilt_images(replace(series, images=images)))
