@@ -24,7 +24,7 @@ from tomopipe.reconstruct.spread import empty_grid, mates, spread
 
 _PADDING = 2
 _CHUNK_COEFFICIENTS = 1_000_000
-_THREAD_BYTES = 4 << 30  # for the sums of all threads together
+_THREAD_BYTES = 6 << 30  # for the sums of all threads together
 
 
 @dataclass(frozen=True)
