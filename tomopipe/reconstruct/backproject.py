@@ -134,7 +134,8 @@ def accumulate(
     parts = chunks(store, np.asarray(particles))
     on_cpu = torch.device(device).type == "cpu"
     threads = torch.get_num_threads()
-    workers = min(threads, len(parts), max(1, _THREAD_BYTES // (24 * m**3))) if on_cpu else 1
+    fitting = _THREAD_BYTES // (24 * m**3)
+    workers = max(1, min(threads, len(parts), fitting)) if on_cpu else 1
     reader: Store | Reader = store if on_cpu else Reader(store, device)
 
     def share(first: int) -> Tensor:
@@ -153,9 +154,11 @@ def accumulate(
         total = share(0)
     else:
         reader.batch(parts[0][:1])  # what it keeps for later is made once, before the threads
-        with ThreadPoolExecutor(workers) as pool:
-            total, *rest = pool.map(share, range(workers))
-        torch.set_num_threads(threads)
+        try:
+            with ThreadPoolExecutor(workers) as pool:
+                total, *rest = pool.map(share, range(workers))
+        finally:
+            torch.set_num_threads(threads)
         for other in rest:
             total += other
     return completed(total, store.box)
