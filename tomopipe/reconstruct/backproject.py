@@ -131,7 +131,7 @@ def accumulate(
         Told of every particle.
     """
     m = _PADDING * store.box
-    parts = chunks(store, np.asarray(particles))
+    parts = chunks(store, np.asarray(particles, dtype=np.int64))
     on_cpu = torch.device(device).type == "cpu"
     threads = torch.get_num_threads()
     fitting = _THREAD_BYTES // (24 * m**3)
