@@ -84,3 +84,8 @@ def test_inverted_density_is_noticed(tiny, tmp_path, capsys):
     assert "looks inverted" in capsys.readouterr().err
     maps = [read_volume(tmp_path / d / "map.mrc")[0] for d in ("right", "wrong")]
     assert np.allclose(maps[0], -maps[1], atol=1e-3 * np.abs(maps[0]).max())
+
+
+def test_no_particles_are_an_empty_sum(tiny):
+    sums = accumulate(tiny.open(), [])
+    assert not sums.denominator.any()

@@ -195,3 +195,16 @@ def test_fit_says_which_model_it_took_and_why(fake_results, tmp_path, taken):
     build_report(changed, tmp_path / "run", tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text()
     assert "The model was taken for a reason." in text
+
+
+def test_classes_say_whether_their_particles_bear_them_out(page):
+    part = page.split('id="classes-pilot"')[1].split("<h3")[0]
+    assert part.count('<span class="badge good">supported</span>') == 3
+    assert part.count('<span class="badge warn">not supported</span>') == 1
+    assert "fewer than 30 particles" in part
+    assert "Map against model" in part
+    words = "3 of 4 classes are supported by their own particles (cluster 3: fewer than 30"
+    assert words in page
+    assert "Every class is supported by its own particles." in page
+    # its half-maps are said once
+    assert "Half-map FSC of each cluster" not in page

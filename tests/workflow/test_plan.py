@@ -98,6 +98,7 @@ def test_changed_settings_rerun_the_branch_and_its_descendants(done: Path, tmp_p
     assert plan_after(done, tmp_path, config) == ALWAYS | {
         "clean: linear model of heterogeneity",
         "clean: clusters and volumes",
+        "clean: every cluster's own map against the model",
         "clean: STAR files for RELION, M and WarpTools",
         "best: selecting particles",
         "best: consensus map and half-maps",
@@ -165,7 +166,13 @@ def test_many_gpus_are_many_processes(write: Write, tmp_path: Path) -> None:
         assert "--device cpu" in one[verb]
     many = commands(
         *(tmp_path, path, "--cores", "16", "--set-threads", "linear=16", "--set-resources"),
-        *("linear:gpu=4", "homogeneous:gpu=2", "heterogeneous:gpu=2", "consensus:gpu=1"),
+        *(
+            "linear:gpu=4",
+            "homogeneous:gpu=2",
+            "heterogeneous:gpu=2",
+            "consensus:gpu=1",
+            "classes:gpu=1",
+        ),
     )
     start = "python -m torch.distributed.run --standalone --nproc-per-node={} -m tomopipe {} "
     assert many["linear"].startswith(start.format(4, "linear"))

@@ -23,6 +23,7 @@ VERBS = {
     "select": "select",
     "consensus": "consensus",
     "reconstruct": "reconstruct",
+    "tomogram": "tomogram",
     "fit": "fit",
     "linear": "linear",
     "train": "train",

@@ -53,7 +53,10 @@ class ReconstructSettings(Section):
     )
     local_resolution: bool = Field(True, description="compute local resolution")
     local_window_angstrom: float | None = Field(
-        None, gt=0, description="width of the local window (Å); by default 24 voxels"
+        None,
+        gt=0,
+        description="width of the local window (Å); by default 24 voxels, in "
+        "small boxes a quarter of the box",
     )
     local_stride: int = Field(
         3, ge=1, description="voxels between places where local resolution is computed"

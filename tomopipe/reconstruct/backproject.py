@@ -20,11 +20,11 @@ from tomopipe.physics.fourier import frequencies, gridding_envelope, ifft3c
 from tomopipe.physics.fsc import shell_sum
 from tomopipe.physics.mask import sphere_mask
 from tomopipe.reconstruct.resolution import Curves, half_map_curves
-from tomopipe.reconstruct.spread import mates, spread
+from tomopipe.reconstruct.spread import empty_grid, mates, spread
 
 _PADDING = 2
 _CHUNK_COEFFICIENTS = 1_000_000
-_THREAD_BYTES = 4 << 30  # for the sums of all threads together
+_THREAD_BYTES = 6 << 30  # for the sums of all threads together
 
 
 @dataclass(frozen=True)
@@ -131,19 +131,21 @@ def accumulate(
         Told of every particle.
     """
     m = _PADDING * store.box
-    parts = chunks(store, np.asarray(particles))
+    parts = chunks(store, np.asarray(particles, dtype=np.int64))
     on_cpu = torch.device(device).type == "cpu"
     threads = torch.get_num_threads()
-    workers = min(threads, len(parts), max(1, _THREAD_BYTES // (12 * m**3))) if on_cpu else 1
+    fitting = _THREAD_BYTES // (24 * m**3)
+    workers = max(1, min(threads, len(parts), fitting)) if on_cpu else 1
     reader: Store | Reader = store if on_cpu else Reader(store, device)
 
     def share(first: int) -> Tensor:
         if workers > 1:
             torch.set_num_threads(1)  # of this thread; the others have batches of their own
-        total = torch.zeros(m**3, 3, device=device)
+        total, fresh = empty_grid(m, 3, device), empty_grid(m, 3, device)
         for part in parts[first::workers]:
             # each batch by itself first: small terms would be lost beside a sum of millions
-            total += _spread(reader.batch(part, inside=True), m, operators)
+            add_batch(reader.batch(part, inside=True), fresh.zero_(), m, operators)
+            total += fresh
             if progress is not None:
                 progress.advance(len(part))
         return total
@@ -152,29 +154,35 @@ def accumulate(
         total = share(0)
     else:
         reader.batch(parts[0][:1])  # what it keeps for later is made once, before the threads
-        with ThreadPoolExecutor(workers) as pool:
-            total, *rest = pool.map(share, range(workers))
-        torch.set_num_threads(threads)
+        try:
+            with ThreadPoolExecutor(workers) as pool:
+                total, *rest = pool.map(share, range(workers))
+        finally:
+            torch.set_num_threads(threads)
         for other in rest:
             total += other
-    total = total.reshape(m, m, m, 3)
-    total += mates(total) * total.new_tensor([1.0, -1.0, 1.0])
-    numerator = torch.view_as_complex(total[..., :2].contiguous())
-    return Sums(numerator, total[..., 2].contiguous(), store.box)
+    return completed(total, store.box)
 
 
-def _spread(batch: Batch, m: int, operators: Tensor | None) -> Tensor:
-    """Data (real, imaginary) and weights of a batch on the padded grid: `(m^3, 3)`."""
+def completed(total: Tensor, box: int) -> Sums:
+    """Sums of a grid `(3, ...)` of data and weights, with their Friedel mates."""
+    m = _PADDING * box
+    total = total[:, : m**3].reshape(3, m, m, m)
+    total = total + mates(total) * total.new_tensor([1.0, -1.0, 1.0])[:, None, None, None]
+    return Sums(torch.complex(total[0], total[1]), total[2].clone(), box)
+
+
+def add_batch(batch: Batch, grid: Tensor, m: int, operators: Tensor | None) -> None:
+    """Spread data (real, imaginary) and weights of a batch on the padded grid."""
     a, b = batch.back_projection()
-    values = torch.cat([batch.data * a[:, None], b[:, None]], 1)
+    values = [batch.data[:, 0] * a, batch.data[:, 1] * a, b]
     points = batch.points()
     if operators is None:
-        return spread(points, values, m)
-    total = values.new_zeros(m**3, 3)
+        spread(points, values, grid, m)
+        return
     for operator in operators.to(points):
         # a volume with this symmetry has the same transform there
-        total += spread(points @ operator, values, m)
-    return total
+        spread(points @ operator, values, grid, m)
 
 
 def chunks(

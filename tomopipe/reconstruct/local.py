@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tomopipe.io.progress import Progress
 from tomopipe.physics.fourier import crop_or_pad, fft3c, frequencies, ifft3c
 
 _FWHM = 2.3548  # of a Gaussian, in standard deviations
@@ -54,16 +55,20 @@ def local_resolution(
     found = torch.zeros(size, size, size)
     before, before_at = torch.ones_like(found), 0.0
     open_ = torch.ones_like(found, dtype=torch.bool)
-    for centre in range(step, n // 2, step):
-        value = _band(transforms, float(centre), sigma, spread, limit, size)
-        crossing = open_ & (value < threshold)
-        share = ((before - threshold) / (before - value).clamp(min=1e-6)).clamp(0, 1)
-        at = before_at + (centre - before_at) * share
-        found = torch.where(crossing, at, torch.where(open_, torch.full_like(at, centre), found))
-        open_ = open_ & ~crossing
-        before, before_at = value, float(centre)
-        if not bool(open_.any()):
-            break
+    centres = range(step, n // 2, step)
+    with Progress(len(centres), "local resolution") as progress:
+        for centre in centres:
+            value = _band(transforms, float(centre), sigma, spread, limit, size)
+            crossing = open_ & (value < threshold)
+            share = ((before - threshold) / (before - value).clamp(min=1e-6)).clamp(0, 1)
+            at = before_at + (centre - before_at) * share
+            reached = torch.where(open_, torch.full_like(at, centre), found)
+            found = torch.where(crossing, at, reached)
+            open_ = open_ & ~crossing
+            before, before_at = value, float(centre)
+            progress.advance()
+            if not bool(open_.any()):
+                break
     return n * pixel_size / _enlarged(found.clamp(min=1.0), n)
 
 

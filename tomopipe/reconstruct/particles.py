@@ -25,6 +25,7 @@ from tomopipe.reconstruct.sharpen import Guinier, guinier, sharpened
 from tomopipe.reconstruct.symmetry import operators
 
 STEP_FORMAT = 1
+_LOCAL_WINDOW, _SMALLEST_WINDOW = 24.0, 8.0  # voxels
 
 
 @dataclass(frozen=True)
@@ -134,11 +135,12 @@ def finish(
     local = None
     if settings.local_resolution:
         width = settings.local_window_angstrom
+        usual = min(_LOCAL_WINDOW, max(half1.shape[-1] / 4, _SMALLEST_WINDOW))
         local = local_resolution(
             half1,
             half2,
             pixel_size,
-            window_pixels=24.0 if width is None else width / pixel_size,
+            window_pixels=usual if width is None else width / pixel_size,
             stride=settings.local_stride,
             threshold=settings.local_threshold,
         )
