@@ -28,8 +28,7 @@ def ctf(
 ) -> Tensor:
     """CTF = sin(gamma), negative at low frequency for underfocus (positive defocus).
 
-    gamma = -pi z lambda s^2 + pi/2 Cs lambda^3 s^4 - (phase + arcsin w), with the astigmatic
-    defocus z = (dU + dV) / 2 + (dU - dV) / 2 cos 2(alpha - alpha_ast).
+    gamma is that of `ctf_phase`.
 
     Parameters
     ----------
@@ -45,6 +44,39 @@ def ctf(
     Tensor
         `(..., n)`.
     """
+    value = torch.sin(
+        ctf_phase(
+            frequency,
+            defocus_u_angstrom=defocus_u_angstrom,
+            defocus_v_angstrom=defocus_v_angstrom,
+            astigmatism_degrees=astigmatism_degrees,
+            voltage_kv=voltage_kv,
+            cs_mm=cs_mm,
+            amplitude_contrast=amplitude_contrast,
+            phase_shift_degrees=phase_shift_degrees,
+        )
+    )
+    if bfactor_A2 is not None:
+        value = value * torch.exp(-bfactor_A2[..., None] / 4 * (frequency**2).sum(-1))
+    return value
+
+
+def ctf_phase(
+    frequency: Tensor,
+    *,
+    defocus_u_angstrom: Tensor,
+    defocus_v_angstrom: Tensor,
+    astigmatism_degrees: Tensor,
+    voltage_kv: Tensor,
+    cs_mm: Tensor,
+    amplitude_contrast: Tensor,
+    phase_shift_degrees: Tensor,
+) -> Tensor:
+    """Phase gamma whose sine is the CTF, `(..., n)` in radians; arguments as those of `ctf`.
+
+    gamma = -pi z lambda s^2 + pi/2 Cs lambda^3 s^4 - (phase + arcsin w), with the astigmatic
+    defocus z = (dU + dV) / 2 + (dU - dV) / 2 cos 2(alpha - alpha_ast).
+    """
     s2 = (frequency**2).sum(-1)
     angle = torch.atan2(frequency[..., 1], frequency[..., 0])
     angle = angle - torch.deg2rad(astigmatism_degrees)[..., None]
@@ -53,12 +85,9 @@ def ctf(
     wavelength = wavelength_angstrom(voltage_kv)[..., None]
     defocus = mean + difference * torch.cos(2 * angle)
     constant = torch.deg2rad(phase_shift_degrees) + torch.arcsin(amplitude_contrast)
-    gamma = (
+    gamma: Tensor = (
         -math.pi * defocus * wavelength * s2
         + (math.pi / 2) * (cs_mm * 1e7)[..., None] * wavelength**3 * s2**2
         - constant[..., None]
     )
-    value = torch.sin(gamma)
-    if bfactor_A2 is not None:
-        value = value * torch.exp(-bfactor_A2[..., None] / 4 * s2)
-    return value
+    return gamma
