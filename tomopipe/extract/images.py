@@ -12,7 +12,7 @@ from torch import Tensor
 from tomopipe.config.extract import ExtractSettings
 from tomopipe.dataset.tilt_series.geometry import TiltSeries
 from tomopipe.extract.sampling import Sampler, make_sampler
-from tomopipe.physics.ctf import ctf
+from tomopipe.physics.ctf import ctf_phase, wavelength_angstrom
 from tomopipe.physics.dose import dose_weight
 from tomopipe.physics.fourier import frequencies
 
@@ -32,6 +32,7 @@ class Extractor:
         )
         self._frequency = self._sampler.frequency
         outside = frequencies(settings.box, 2) > settings.background_diameter * settings.box / 2
+        self._last: tuple[int, tuple[Tensor, Tensor, Tensor]] | None = None
         self._background = outside.reshape(-1).nonzero()[:, 0]
 
     def __call__(
@@ -67,16 +68,29 @@ class Extractor:
 
     def _factor(self, tilt: int, depth: NDArray[np.float64]) -> Tensor:
         """`(n, size, size // 2 + 1)`: CTF, positive at low frequency, and dose weight."""
-        one, settings = self.series, self.settings
-        shape = (len(depth), *self._frequency.shape[:2])
-        factor = torch.ones(shape)
-        if settings.ctf_premultiply:
-            optics = _optics(one, tilt, torch.from_numpy(depth).float())
-            factor = -ctf(self._frequency.flatten(0, 1), **optics).reshape(shape)
-        if settings.dose_weight:
-            dose = torch.tensor(one.dose_e_per_A2[tilt], dtype=torch.float32)
-            factor = factor * dose_weight(self._frequency.norm(dim=-1), dose, one.voltage_kv)
-        return factor
+        damage, phase, slope = self._of_tilt(tilt)
+        if not self.settings.ctf_premultiply:
+            return damage.expand(len(depth), -1, -1)
+        deeper = torch.from_numpy(depth).float()[:, None, None]
+        return torch.sin(phase + slope * deeper).mul_(-damage)
+
+    def _of_tilt(self, tilt: int) -> tuple[Tensor, Tensor, Tensor]:
+        """`(size, size // 2 + 1)` each: dose weight, phase of the CTF, its change per Å of defocus.
+
+        All particles of a tilt share them, and differ in depth only.
+        """
+        if self._last is None or self._last[0] != tilt:
+            one = self.series
+            damage = torch.ones(self._frequency.shape[:2])
+            if self.settings.dose_weight:
+                dose = torch.tensor(one.dose_e_per_A2[tilt], dtype=torch.float32)
+                damage = dose_weight(self._frequency.norm(dim=-1), dose, one.voltage_kv)
+            frequency = self._frequency.double()
+            phase = ctf_phase(frequency.flatten(0, 1), **_optics(one, tilt)).float()
+            wavelength = wavelength_angstrom(torch.tensor(one.voltage_kv, dtype=torch.float64))
+            slope = -torch.pi * wavelength * frequency.square().sum(-1)
+            self._last = tilt, (damage, phase.view_as(damage), slope.float())
+        return self._last[1]
 
     def _normalized(self, boxes: Tensor) -> Tensor:
         background = boxes.flatten(1)[:, self._background]
@@ -84,18 +98,18 @@ class Extractor:
         return (boxes - mean[:, None, None]) / spread[:, None, None]
 
 
-def _optics(series: TiltSeries, tilt: int, depth: Tensor) -> dict[str, Tensor]:
-    """Arguments of `physics.ctf.ctf`, `(n,)` each, of particles `depth` Å deeper than the tilt."""
-    ones = torch.ones_like(depth)
-    return {
-        "defocus_u_angstrom": depth + float(series.defocus_u_angstrom[tilt]),
-        "defocus_v_angstrom": depth + float(series.defocus_v_angstrom[tilt]),
-        "astigmatism_degrees": ones * _known(series.astigmatism_degrees[tilt]),
-        "phase_shift_degrees": ones * _known(series.phase_shift_degrees[tilt]),
-        "voltage_kv": ones * series.voltage_kv,
-        "cs_mm": ones * series.cs_mm,
-        "amplitude_contrast": ones * series.amplitude_contrast,
+def _optics(series: TiltSeries, tilt: int) -> dict[str, Tensor]:
+    """Arguments of `physics.ctf.ctf_phase` at the tomogram's centre."""
+    values = {
+        "defocus_u_angstrom": series.defocus_u_angstrom[tilt],
+        "defocus_v_angstrom": series.defocus_v_angstrom[tilt],
+        "astigmatism_degrees": _known(series.astigmatism_degrees[tilt]),
+        "phase_shift_degrees": _known(series.phase_shift_degrees[tilt]),
+        "voltage_kv": series.voltage_kv,
+        "cs_mm": series.cs_mm,
+        "amplitude_contrast": series.amplitude_contrast,
     }
+    return {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}
 
 
 def _known(degrees: float) -> float:

@@ -14,7 +14,7 @@ def wavelength_angstrom(voltage_kv: Tensor) -> Tensor:
     return 12.2639 / torch.sqrt(volts + 0.97845e-6 * volts**2)
 
 
-def aberration(
+def ctf_phase(
     frequency: Tensor,
     *,
     defocus_u_angstrom: Tensor,
@@ -59,7 +59,7 @@ def ctf(
 ) -> Tensor:
     """CTF = sin(gamma), negative at low frequency for underfocus (positive defocus).
 
-    `aberration` has the formula of gamma.
+    `ctf_phase` has the formula of gamma.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def ctf(
     Tensor
         `(..., n)`.
     """
-    gamma = aberration(
+    gamma = ctf_phase(
         frequency,
         defocus_u_angstrom=defocus_u_angstrom,
         defocus_v_angstrom=defocus_v_angstrom,

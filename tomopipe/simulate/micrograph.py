@@ -18,7 +18,7 @@ from scipy.fft import next_fast_len
 from torch import Tensor
 
 from tomopipe.dataset.tilt_series.geometry import TiltSeries
-from tomopipe.physics.ctf import aberration, wavelength_angstrom
+from tomopipe.physics.ctf import ctf_phase, wavelength_angstrom
 from tomopipe.physics.dose import dose_weight
 from tomopipe.simulate.phantom import Blobs
 from tomopipe.simulate.scene import Grid, Scene
@@ -80,7 +80,7 @@ class Patch:
         def given(value: float) -> Tensor:
             return torch.tensor([float(value)], dtype=torch.float64)
 
-        return aberration(
+        return ctf_phase(
             self._plane.double(),
             defocus_u_angstrom=given(series.defocus_u_angstrom[tilt]),
             defocus_v_angstrom=given(series.defocus_v_angstrom[tilt]),
