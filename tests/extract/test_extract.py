@@ -175,6 +175,11 @@ def test_a_run_that_fails_leaves_no_stacks(data, tmp_path):
         ["tilt_series", "stacks"],
     )
     assert [p.name for p in (tmp_path / "out" / "stacks").iterdir()] == ["TS_1"]
+    # nor do STAR files of an earlier run name stacks that have changed since
+    data.extract(tmp_path / "out")
+    with pytest.raises(InputError, match=r"gone\.mrc does not exist"):
+        data.extract(tmp_path / "out", contrast="bright", series=series | {"TS_2": broken})
+    assert not list((tmp_path / "out").glob("*.star"))
 
 
 def test_the_command_line_from_beginning_to_end(data, tmp_path, capsys):

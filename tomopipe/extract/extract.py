@@ -22,6 +22,7 @@ from tomopipe.io.atomic import check_folder, fingerprint, write_json, write_parq
 from tomopipe.io.progress import Progress
 
 STEP_FORMAT = 1
+_SETS = ("optimisation_set.star", "particles.star", "tomograms.star", "extract.json")
 
 
 def extract(
@@ -71,6 +72,8 @@ def extract(
         "version": __version__,
         "step_format": STEP_FORMAT,
     }
+    for name in _SETS:  # of an earlier run: they would name stacks that are about to change
+        (out / name).unlink(missing_ok=True)
     done = _extracted(placed, out, settings, record)
     if part is not None:
         done.save(out, part)
