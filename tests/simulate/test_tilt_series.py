@@ -12,17 +12,18 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from tests.dataset.tilt_series.series import assert_same_geometry, tilt_series
+from tomopipe.cli.main import main
 from tomopipe.config.simulate_tilt_series import TiltSeriesSimulation
 from tomopipe.config.tilt_series import TiltSeriesSettings
 from tomopipe.dataset.tilt_series.read import read_tilt_series
 from tomopipe.errors import InputError
-from tomopipe.io.mrc import open_stack
+from tomopipe.io.mrc import open_stack, write_volume
 from tomopipe.io.star import read_star
 from tomopipe.simulate.aligned import aligned_series
 from tomopipe.simulate.grain import grain_of
 from tomopipe.simulate.micrograph import clean_micrograph
 from tomopipe.simulate.phantom import Blobs, complex_in_state
-from tomopipe.simulate.scene import ANGLES, POSITION, Grid, Scene, state_grid
+from tomopipe.simulate.scene import ANGLES, POSITION, Grid, Scene, draw_scene, state_grid
 from tomopipe.simulate.tilt_series import SimulatedSeries, simulate_tilt_series
 
 TILTS = [
@@ -292,3 +293,43 @@ def test_int16_has_grey_values_that_keep_the_noise(tmp_path):
     assert np.array_equal(image, np.rint(image))
     assert image.mean() == pytest.approx(1000, abs=5)
     assert image.std() == pytest.approx(100, rel=0.1)
+
+
+def test_states_of_maps_give_the_images_of_what_they_were_made_from(tmp_path):
+    blobs = complex_in_state("whole")
+    write_volume(tmp_path / "a.mrc", 7 * blobs.volume(144, 2.5).numpy(), 2.5)
+    common = {
+        "snr": None,
+        "motion_degrees": 0,
+        "disomes": 0,
+        "beads": 0,
+        "junk_fraction": 0,
+        "pixel_size_angstrom": 5.0,
+    }
+    phantom = small(**common, states={"whole": 1.0})
+    mapped = {"whole": {"population": 1.0, "maps": [str(tmp_path / "a.mrc")]}}
+    images = []
+    for settings in (phantom, small(**common, states=mapped)):
+        grid, series = state_grid(settings), aligned_series(settings, 0, tmp_path)
+        scene = draw_scene(settings, grid, 0)
+        images.append(clean_micrograph(scene, series, 2, grid))
+        # noise keeps its ratio to a signal of any units
+        ratio = grain_of(small(**common | {"snr": 0.1}, states=settings.states), grid).white
+        images.append(images[-1] / ratio)
+    assert np.corrcoef(images[0].ravel(), images[2].ravel())[0, 1] > 0.999
+    assert images[1].std() == pytest.approx(images[3].std(), rel=0.03)
+
+
+def test_the_command_line_makes_tilt_series_and_says_what_does_not_fit(tmp_path, capsys):
+    words = ["simulate", "tilt-series", "--out", str(tmp_path / "a"), "--tomograms", "1"]
+    size = ["--volume-angstrom", "[600, 600, 400]", "--image-pixels", "[64, 64]"]
+    coarse = ["--pixel-size-angstrom", "12", "--tilts", "3", "--hand", "1", "--snr", "null"]
+    more = ["--junk-fraction", "0", "--formats", "[]", "--states", '{"no_arm": 1}']
+    assert main([*words, *size, *coarse, *more, "--particles", "500", "--threads", "1"]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("tomopipe: particles: no room for more than")
+    assert main([*words, *size, *coarse, *more, "--particles", "2"]) == 0
+    simulated = SimulatedSeries.load(tmp_path / "a")
+    assert simulated.settings.hand == 1
+    assert len(simulated.truth) == 2
+    assert not (tmp_path / "a" / "imod").exists()
