@@ -113,6 +113,7 @@ def accumulate(
     *,
     operators: Tensor | None = None,
     device: torch.device | str = "cpu",
+    reader: Store | Reader | None = None,
     progress: Progress | None = None,
 ) -> Sums:
     """Back-project `particles` (positions in the view), in batches of bounded size.
@@ -127,6 +128,8 @@ def accumulate(
         `(g, 3, 3)` rotations of a symmetry group: every image is put into the sums once for each.
     device
         Where the sums are.
+    reader
+        From `open_on(store, device)`, for many groups of particles of one store.
     progress
         Told of every particle.
     """
@@ -136,7 +139,7 @@ def accumulate(
     threads = torch.get_num_threads()
     fitting = _THREAD_BYTES // (24 * m**3)
     workers = max(1, min(threads, len(parts), fitting)) if on_cpu else 1
-    reader: Store | Reader = store if on_cpu else Reader(store, device)
+    source = open_on(store, device) if reader is None else reader
 
     def share(first: int) -> Tensor:
         if workers > 1:
@@ -144,7 +147,7 @@ def accumulate(
         total, fresh = empty_grid(m, 3, device), empty_grid(m, 3, device)
         for part in parts[first::workers]:
             # each batch by itself first: small terms would be lost beside a sum of millions
-            add_batch(reader.batch(part, inside=True), fresh.zero_(), m, operators)
+            add_batch(source.batch(part, inside=True), fresh.zero_(), m, operators)
             total += fresh
             if progress is not None:
                 progress.advance(len(part))
@@ -153,7 +156,7 @@ def accumulate(
     if workers <= 1:
         total = share(0)
     else:
-        reader.batch(parts[0][:1])  # what it keeps for later is made once, before the threads
+        source.batch(parts[0][:1])  # what it keeps for later is made once, before the threads
         try:
             with ThreadPoolExecutor(workers) as pool:
                 total, *rest = pool.map(share, range(workers))
@@ -195,11 +198,16 @@ def chunks(
     return np.split(particles, np.flatnonzero(np.diff(group)) + 1) if len(particles) else []
 
 
+def open_on(store: Store, device: torch.device | str) -> Store | Reader:
+    """What makes batches of the store on a device."""
+    return store if torch.device(device).type == "cpu" else Reader(store, device)
+
+
 def batches(
     store: Store, particles: NDArray[np.integer], device: torch.device | str
 ) -> Iterator[Batch]:
     """All coefficients of `particles` inside the dose mask, in batches of bounded size."""
-    reader = store if torch.device(device).type == "cpu" else Reader(store, device)
+    reader = open_on(store, device)
     for part in chunks(store, particles):
         yield reader.batch(part, inside=True)
 
@@ -227,9 +235,15 @@ def half_sums(
     between particles; halves of tilts would share each particle's structure and its errors.
     """
     halves = store.half[particles]
+    reader = open_on(store, device)
     first, second = (
         accumulate(
-            store, particles[halves == h], operators=operators, device=device, progress=progress
+            store,
+            particles[halves == h],
+            operators=operators,
+            device=device,
+            reader=reader,
+            progress=progress,
         )
         for h in (1, 2)
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from tomopipe import __version__
 from tomopipe.config.reconstruct import ClassesSettings
@@ -26,7 +28,7 @@ from tomopipe.io.atomic import (
 from tomopipe.io.mrc import write_volume
 from tomopipe.io.progress import Progress
 from tomopipe.physics.fsc import fsc
-from tomopipe.reconstruct.backproject import Sums, accumulate, wiener_term
+from tomopipe.reconstruct.backproject import Sums, accumulate, open_on, wiener_term
 from tomopipe.reconstruct.class_figures import Class, Maps, Volumes, class_figures
 from tomopipe.reconstruct.mask import FINEST_ANGSTROM, automatic_mask
 from tomopipe.reconstruct.resolution import half_map_curves
@@ -79,11 +81,19 @@ def validate_classes(
     label = labels.loc[list(store.uids)].to_numpy()
     volumes = Volumes(analysis / "volumes", store.box)
     with atomic_directory(out) as folder, Progress(store.n_particles, "classes") as progress:
+        sum_up = partial(
+            accumulate,
+            store,
+            operators=_turns(settings.symmetry),
+            device=device,
+            reader=open_on(store, device),
+            progress=progress,
+        )
         found: list[Class] = []
         whole: Maps = {}
         for cluster in np.unique(label).tolist():
             members = np.flatnonzero(label == cluster)
-            one, maps = _class(store, members, cluster, volumes, settings, device, progress)
+            one, maps = _class(store, members, cluster, volumes, sum_up, settings.seed)
             for name, volume in maps.items():
                 path = folder / f"cluster_{cluster:02d}" / f"{name}.mrc"
                 write_volume(path, volume.numpy(), store.pixel_size)
@@ -104,20 +114,15 @@ def _class(
     members: NDArray[np.integer],
     label: int,
     volumes: Volumes,
-    settings: ClassesSettings,
-    device: torch.device | str,
-    progress: Progress,
+    sum_up: Callable[[NDArray[np.integer]], Sums],
+    seed: int,
 ) -> tuple[Class, Maps]:
     """Reconstruct one cluster and measure its curves."""
-    group = operators(settings.symmetry)
-    turns = torch.from_numpy(group) if len(group) > 1 else None
     sums: dict[str, Sums] = {}
     for half in (1, 2):
         chosen = members[store.half[members] == half]
         if len(chosen):
-            sums[f"half{half}"] = accumulate(
-                store, chosen, operators=turns, device=device, progress=progress
-            )
+            sums[f"half{half}"] = sum_up(chosen)
     first, *second = sums.values()
     both = first + second[0] if second else first
     maps = {name: one.volume().cpu() * store.scale for name, one in sums.items()}
@@ -127,11 +132,16 @@ def _class(
     mask = automatic_mask(plain if model is None else model, store.pixel_size, finest)
     curves, prior = None, None
     if second:
-        curves = half_map_curves(maps["half1"], maps["half2"], mask, seed=settings.seed)
+        curves = half_map_curves(maps["half1"], maps["half2"], mask, seed=seed)
         prior = wiener_term(both, curves.corrected)
     maps["map"] = both.volume(prior).cpu() * store.scale
     model_fsc = None if model is None else fsc(plain, model, mask)
     return Class(label, len(members), plain, mask, curves, model_fsc), maps
+
+
+def _turns(symmetry: str) -> Tensor | None:
+    group = operators(symmetry)
+    return torch.from_numpy(group) if len(group) > 1 else None
 
 
 def _curves(found: Sequence[Class], pixel_size: float) -> pd.DataFrame:
