@@ -9,6 +9,7 @@ from tomopipe.io.atomic import read_parquet
 from tomopipe.io.mrc import open_stack, write_volume
 from tomopipe.physics.fourier import ifft2c
 from tomopipe.physics.fsc import correlation
+from tomopipe.simulate.keep import keep_tensors
 from tomopipe.simulate.maps import Trajectory
 from tomopipe.simulate.particles import simulate_particles, true_volume
 from tomopipe.simulate.phantom import complex_in_state
@@ -87,6 +88,19 @@ def test_truth_of_a_trajectory_and_of_junk_maps(rendered, tmp_path):
     assert (tmp_path / "a" / "truth" / "turning.mrc").is_file()
     end = true_volume(settings, "turning", 1.0)
     assert correlation(end, complex_in_state("no_lobe").volume(32, 10.0)) > 0.999
+
+
+def test_kept_tensors_are_bounded_by_their_bytes():
+    made = []
+
+    @keep_tensors(2 * 4 * 10)
+    def tensor(number):
+        made.append(number)
+        return torch.full((10,), float(number))
+
+    for number in (1, 2, 1, 3, 1, 2):  # the third puts out the second, the longest unused
+        assert tensor(number)[0] == number
+    assert made == [1, 2, 3, 2]
 
 
 def test_maps_that_cannot_be_used_are_refused_with_their_name(tmp_path):

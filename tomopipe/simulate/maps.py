@@ -16,10 +16,12 @@ from tomopipe.errors import InputError
 from tomopipe.io.mrc import read_volume
 from tomopipe.physics.fourier import crop_or_pad, frequencies, gridding_envelope, resample
 from tomopipe.physics.project import padded_transform, sample, slice_points
+from tomopipe.simulate.keep import keep_tensors
 from tomopipe.simulate.models import ModelFrame
 
 Source = str | ModelFrame
 _PADDING = 2
+_KEPT_BYTES = 2 << 30  # of resampled maps, and of their transforms
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ def _density(source: Source, stamp: int) -> tuple[NDArray[np.float32], float]:
     return data, own
 
 
-@lru_cache(maxsize=64)
+@keep_tensors(_KEPT_BYTES)
 def _resampled(source: Source, stamp: int, box: int, pixel_size: float) -> Tensor:
     """The map on a grid of `box` voxels of `pixel_size`, cropped or padded in Fourier space.
 
@@ -141,7 +143,7 @@ def _misfit(size: float) -> float:
     return round(abs(size - round(size)) / size, 6)
 
 
-@lru_cache(maxsize=32)
+@keep_tensors(_KEPT_BYTES)
 def _transform(source: Source, stamp: int, box: int, pixel_size: float) -> Tensor:
     """Padded transform of the resampled map; what sampling it will do is divided out before."""
     volume = _resampled(source, stamp, box, pixel_size)
