@@ -85,3 +85,11 @@ def test_one_epoch_is_a_chart_too():
     metrics = pd.DataFrame({"epoch": [1], "loss": [1.0], "validation": [None]})
     assert "circle" in figures.losses(metrics)
     assert figures.by_epoch([], [], "shift", 0.1) is None
+
+
+def test_counts_are_ticked_at_whole_numbers():
+    """Particles of 20 or 21 tilts: no ticks at 20.2, 20.4, … that run into each other."""
+    figure = figures.histogram([20.0] * 5 + [21.0] * 9, "tilt images", "particles")
+    assert figure is not None
+    assert ">20<" in figure and ">21<" in figure
+    assert "20.2" not in figure

@@ -32,7 +32,10 @@ def histogram(values: Sequence[float], label: str, what: str, *, bins: int = 30)
         edges = np.linspace(low, high if high > low else low + 1.0, bins + 1)
     counts, _ = np.histogram(finite, edges)
     x = axis(finite.tolist(), label) if high > low else Axis(edges[0], edges[-1], label)
-    x = Axis(min(x.low, edges[0]), max(x.high, edges[-1]), label, x.ticks or {low: f"{low:g}"})
+    ticks = x.ticks or {low: f"{low:g}"}
+    if whole:  # between two counts there is nothing to name
+        ticks = {at: f"{at:g}" for at in ticks if at == round(at)}
+    x = Axis(min(x.low, edges[0]), max(x.high, edges[-1]), label, ticks)
     y = axis(counts.tolist(), what, zero=True)
     return charts.bars(edges.tolist(), counts.tolist(), x, y, title=f"{what} by {label}")
 
