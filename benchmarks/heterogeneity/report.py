@@ -108,14 +108,21 @@ def table(groups: dict[tuple[Any, ...], dict[str, list[Row]]]) -> str:
     all_rows = [row for methods in groups.values() for rows in methods.values() for row in rows]
     columns = [c for c in COLUMNS if any(c in row for row in all_rows)]
     lines = [
-        "| set | of | box | noise | method | seeds | " + " | ".join(columns) + " |",
-        "|---|---|--:|---|---|--:|" + "--:|" * len(columns),
+        "| set | of | box | noise | method | seeds | " + " | ".join(columns) + " | on |",
+        "|---|---|--:|---|---|--:|" + "--:|" * len(columns) + "---|",
     ]
     for (source, box, noise, name), methods in groups.items():
         for method, rows in methods.items():
             head = f"| {name} | {source} | {box} | {noise} | {method} | {len(rows)} | "
-            lines.append(head + " | ".join(cell(rows, c) for c in columns) + " |")
+            lines.append(
+                head + " | ".join(cell(rows, c) for c in columns) + f" | {timed_on(rows)} |"
+            )
     return "\n".join(lines)
+
+
+def timed_on(rows: Sequence[Row]) -> str:
+    """Processors that methods were timed on; seconds of different ones are no comparison."""
+    return "; ".join(sorted({row["on"] for row in rows if "on" in row and "seconds" in row}))
 
 
 def cell(rows: Sequence[Row], column: str) -> str:
