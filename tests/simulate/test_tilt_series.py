@@ -328,7 +328,9 @@ def test_the_command_line_makes_tilt_series_and_says_what_does_not_fit(tmp_path,
     assert main([*words, *size, *coarse, *more, "--particles", "500", "--threads", "1"]) == 2
     said = capsys.readouterr().err.splitlines()[-1]
     assert said.startswith("tomopipe: particles: no room for more than")
-    assert main([*words, *size, *coarse, *more, "--particles", "2"]) == 0
+    tomograms = ["--tomogram-pixel-size-angstrom", "40"]
+    assert main([*words, *size, *coarse, *more, *tomograms, "--particles", "2"]) == 0
+    assert list((tmp_path / "a" / "tomograms").glob("*.mrc"))
     simulated = SimulatedSeries.load(tmp_path / "a")
     assert simulated.settings.hand == 1
     assert len(simulated.truth) == 2

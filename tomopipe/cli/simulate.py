@@ -56,3 +56,15 @@ def run(args: argparse.Namespace) -> None:
     from tomopipe.simulate.tilt_series import simulate_tilt_series
 
     simulate_tilt_series(wanted, args.out)
+    if wanted.tomogram_pixel_size_angstrom is not None:
+        _write_tomograms(args.out, wanted.tomogram_pixel_size_angstrom)
+
+
+def _write_tomograms(out: Path, pixel_size: float) -> None:
+    """Tomograms from the written images, as the verb `tomogram` makes them."""
+    from tomopipe.config.reconstruct import TomogramSettings
+    from tomopipe.reconstruct.write_tomograms import write_tomograms
+    from tomopipe.simulate.tilt_series import SimulatedSeries
+
+    settings = TomogramSettings(pixel_size_angstrom=pixel_size)
+    write_tomograms(SimulatedSeries.load(out).series, out / "tomograms", settings)

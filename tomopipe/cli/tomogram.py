@@ -22,9 +22,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--tomogram", nargs="+", metavar="NAME", help="only these tomograms (default: all)"
     )
     parser.add_argument(
-        "--alignment",
+        "--tilt-series",
         default="{}",
         metavar="JSON",
+        dest="alignment",
         help="how the alignment is read: settings of tilt series as JSON (default: {})",
     )
     add_settings(parser, TomogramSettings)

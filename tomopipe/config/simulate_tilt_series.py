@@ -132,6 +132,12 @@ class TiltSeriesSimulation(StatesSettings):
     perturb_angstrom: float = Field(
         0.0, ge=0, description="mean error of the positions written, uniform along each axis (Å)"
     )
+    tomogram_pixel_size_angstrom: float | None = Field(
+        None,
+        gt=0,
+        description="also write tomograms of this pixel size (Å), by weighted back-projection; "
+        "null = none",
+    )
     seed: int = Field(0, ge=0, description="seed of everything that is drawn")
 
     @model_validator(mode="after")
