@@ -11,6 +11,8 @@ from markupsafe import Markup, escape
 
 from tomopipe.report.records import BranchRecord, DatasetRecord, Record
 
+_FEW_DATASETS = 3  # are told of one by one
+
 Tone = Literal["good", "warn", "bad", "wait", "plain"]
 
 
@@ -65,8 +67,7 @@ def dataset_sentence(dataset: DatasetRecord) -> str:
 
 def overview(record: Record) -> list[str]:
     """The whole run in a few sentences: how much, how much junk, which verdicts, what waits."""
-    found = [f"The data set {d.name} holds {dataset_sentence(d)}" for d in record.datasets.values()
-             if d.particles is not None]  # fmt: skip
+    found = _dataset_sentences([d for d in record.datasets.values() if d.particles is not None])
     for name in record.tree():
         branch = record.branches[name]
         selection = branch.selection
@@ -78,6 +79,15 @@ def overview(record: Record) -> list[str]:
     waiting = [name for name, b in record.branches.items() if b.waits == name]
     found += [f"Branch {name} waits for your decision." for name in waiting]
     return found or ["Nothing has run yet."]
+
+
+def _dataset_sentences(imported: list[DatasetRecord]) -> list[str]:
+    """A sentence for each of a few data sets, one for all of many."""
+    if len(imported) <= _FEW_DATASETS:
+        return [f"The data set {d.name} holds {dataset_sentence(d)}" for d in imported]
+    sizes = sorted(0 if d.particles is None else len(d.particles) for d in imported)
+    between = "" if sizes[0] == sizes[-1] else f"{sizes[0]:,} to "
+    return [f"{len(imported)} data sets hold {between}{sizes[-1]:,} particles each."]
 
 
 def _training_words(name: str, badge: Badge) -> str:
