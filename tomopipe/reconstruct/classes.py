@@ -71,11 +71,7 @@ def validate_classes(
     """
     settings = settings or ClassesSettings()
     check_folder(out)
-    table = read_parquet(analysis / "clusters.parquet")
-    if not {"uid", "cluster"} <= set(table.columns):
-        raise StateError(
-            f"{analysis}/clusters.parquet has no columns uid and cluster: run analyze again"
-        )
+    table = _clusters(analysis / "clusters.parquet")
     labels = table.set_index(table["uid"].astype(str))["cluster"].astype(int)
     store = Store.open(store_path, list(labels.index))
     label = labels.loc[list(store.uids)].to_numpy()
@@ -107,6 +103,13 @@ def validate_classes(
         summary = _summary(figures, table, store, settings)
         write_json(folder / "classes.json", summary)
     return summary
+
+
+def _clusters(path: Path) -> pd.DataFrame:
+    table = read_parquet(path)
+    if not {"uid", "cluster"} <= set(table.columns):
+        raise StateError(f"{path} has no columns uid and cluster: run analyze again")
+    return table
 
 
 def _class(
