@@ -7,7 +7,7 @@ import torch
 from tomopipe.physics.grid import FourierGrid
 from tomopipe.physics.mask import sphere_mask
 from tomopipe.training.em import Latents
-from tomopipe.training.shrinkage import LocalShrinkage, noise_power, principal_axes
+from tomopipe.training.shrinkage import LocalShrinkage, noise_spectrum, principal_axes
 
 BOX = 16
 
@@ -29,7 +29,28 @@ def test_noise_power_is_that_of_drawn_noise(grid):
     power = torch.rand(grid.n, generator=rng) * 50
     precision = torch.full((grid.n,), 5.0)
     drawn = drawn_noise(grid, power, precision)
-    assert noise_power(grid, power, precision) == pytest.approx(float((drawn**2).mean()), rel=0.03)
+    found = noise_spectrum(grid, power, precision)
+    assert float(found.sum()) == pytest.approx(float((drawn**2).mean()), rel=0.03)
+    only = torch.where(grid.shell == 5, power, 0.0)
+    one = noise_spectrum(grid, only, precision)
+    assert float(one[5]) == pytest.approx(float(found[5]), rel=1e-6)
+    assert float(one.sum() - one[5]) == 0
+
+
+def test_finer_pixels_that_hold_nothing_but_noise_hide_nothing():
+    """A smooth feature in a box of 32, twice as fine as its signal needs: eight times the noise."""
+    box = 32
+    grid = FourierGrid(box, 2)
+    power, precision = torch.full((grid.n,), 40.0), torch.full((grid.n,), 4.0)
+    mask = sphere_mask(box, 14, 3)
+    noise = drawn_noise(grid, power, precision, 2) * mask
+    z, y, x = np.mgrid[:box, :box, :box]
+    ball = np.exp(-((z - 16) ** 2 + (y - 16) ** 2 + (x - 11) ** 2) / 40.0)
+    feature = 1.3 * float(noise.std()) * torch.from_numpy(ball).float()
+    found = LocalShrinkage(grid, power, precision, mask, 2.0)(noise + feature)
+    likeness = [float((v * feature).sum() / v.norm() / feature.norm()) for v in (*noise, *found)]
+    assert min(likeness[2:]) > 0.8
+    assert max(map(abs, likeness[:2])) < 0.1
 
 
 def test_noise_is_taken_out_and_a_local_feature_stays(grid):

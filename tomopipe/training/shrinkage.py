@@ -4,7 +4,8 @@ States differ in a few places, and everywhere else a component holds nothing but
 latents noisier and volumes worse. Each round the power of a component around a voxel is compared
 with the noise that the M-step leaves there, and the component is multiplied with the square of the
 Wiener gain 1 - noise / power: a focus mask that the data find (the idea of focused
-classification, here without a mask drawn by hand). Measured in benchmarks/NOTES.md.
+classification, here without a mask drawn by hand). Before that, every shell is multiplied with its
+own Wiener gain. Measured in benchmarks/NOTES.md.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv1d
 
+from tomopipe.physics.fourier import fft3c, frequencies, ifft3c
 from tomopipe.physics.grid import FourierGrid
 from tomopipe.training.em import Latents
 
@@ -36,27 +38,48 @@ class LocalShrinkage:
         self, grid: FourierGrid, power: Tensor, precision: Tensor, mask: Tensor, width: float
     ) -> None:
         self.width = max(width, 1.0)
-        self.noise = noise_power(grid, power, precision)
+        self.noise = noise_spectrum(grid, power, precision)
         # where the mask fades, so does the noise
         self.inside = _smooth(mask[None] ** 2, self.width)
+        self.voxels = float((mask**2).sum())
+        last = len(self.noise) - 1
+        self.shell = frequencies(grid.box, 3, mask.device).round().long().clamp(max=last)
 
     def __call__(self, components: Tensor) -> Tensor:
         """Components `(K, box, box, box)`, shrunk."""
+        components, noise = self._band_limited(components)
         around = _smooth(components**2, self.width)
-        gain = 1 - self.noise * self.inside / around.clamp(min=1e-30)
+        gain = 1 - noise[:, None, None, None] * self.inside / around.clamp(min=1e-30)
         shrunk: Tensor = components * gain.clamp(min=0) ** 2
         return shrunk
 
+    def _band_limited(self, components: Tensor) -> tuple[Tensor, Tensor]:
+        """Components freed from shells that hold no more than noise, and the noise `(K,)` left.
 
-def noise_power(grid: FourierGrid, power: Tensor, precision: Tensor) -> float:
-    """Variance per voxel of the noise in a component that the M-step has solved for.
+        The finer the pixels, the more shells hold nothing, and their noise would hide what is there
+        at low frequency: without this, components of a box of 64 die that a box of 32 keeps.
+        """
+        transform = fft3c(components)
+        power = components.new_zeros(len(components), len(self.noise))
+        flat = transform.abs().square().flatten(1)
+        power.index_add_(1, self.shell.reshape(-1), flat)
+        # Parseval: of the noise's variance in each shell, over the voxels of the support
+        expected = (self.noise * self.voxels * self.shell.numel()).to(power)
+        gain = (1 - expected / power.clamp(min=1e-30)).clamp(min=0)
+        filtered = ifft3c(transform * gain[:, self.shell]).real
+        return filtered, (gain**2 * self.noise.to(gain)).sum(1)
+
+
+def noise_spectrum(grid: FourierGrid, power: Tensor, precision: Tensor) -> Tensor:
+    """Variance per voxel of the noise in a component, as shares of shells 0 … box / 2, float64.
 
     A component is signal over power plus prior precision, and the noise in the signal has the
     variance `power` in real and imaginary part, if its latents have variance 1. They have less, as
     far as images leave them open, so that this is the most that noise can be.
     """
-    spectrum = (power / (power + precision) ** 2).double()
-    return float(4 * spectrum.sum()) / grid.size**6
+    variance = 4 * (power / (power + precision) ** 2).double() / grid.size**6
+    shell = grid.shell.clamp(max=grid.box // 2)
+    return variance.new_zeros(grid.box // 2 + 1).index_add_(0, shell, variance)
 
 
 def principal_axes(model: Tensor, latents: Latents) -> Latents:
