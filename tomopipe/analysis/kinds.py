@@ -77,7 +77,8 @@ def _any_of(uids: Array, choice: Select, parent: Path, dataset: Path) -> Verdict
     said = np.array([verdict.reason for verdict in verdicts], dtype=object)
     first = said[kept.argmax(axis=0), np.arange(len(uids))]
     every = np.array(["; ".join(dict.fromkeys(column)) for column in said.T], dtype=object)
-    return Verdict(kept.any(axis=0), np.where(kept.any(axis=0), first, every))
+    some: Array = np.any(kept, axis=0)
+    return Verdict(some, np.where(some, first, every))
 
 
 def _not(uids: Array, choice: Select, parent: Path, dataset: Path) -> Verdict:
