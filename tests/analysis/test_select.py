@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from tomopipe.analysis.clusters import clusters_fingerprint
 from tomopipe.analysis.select import select
 from tomopipe.analysis.selection import read_selection, write_selection
+from tomopipe.cli.main import main
 from tomopipe.config.analysis import Select
 from tomopipe.errors import ConfigError, InputError, StateError
 from tomopipe.io.atomic import read_json
@@ -286,3 +287,68 @@ def test_a_star_file_of_the_source_s_particles(planted, tmp_path):
     choice = Select(file=str(tmp_path / "picked.star"))
     table = select(planted.dataset, tmp_path / "out.parquet", choice, tmp_path / "parent")
     assert np.flatnonzero(table["kept"]).tolist() == [7, 30, 100]
+
+
+A, B = {"clusters": {"keep": [0, 1]}}, {"region": {"z0": [10, 27]}}
+
+
+def test_selections_inside_another(tree):
+    assert kept(choose(tree, any_of=[A, B])) == list(range(28))
+    assert kept(choose(tree, **{"not": A})) == list(range(25, 30))
+    assert kept(choose(tree, **A, **{"not": B})) == list(range(10))
+    assert kept(choose(tree, **{"not": {"not": A}})) == kept(choose(tree, **A))
+    assert kept(choose(tree, any_of=[B])) == kept(choose(tree, **B))
+
+
+def test_de_morgan(tree):
+    nor = kept(choose(tree, **{"not": {"any_of": [A, B]}}))
+    assert nor == kept(choose(tree, **{"not": A}, any_of=[{"not": B}])) == [28, 29]
+    nand = kept(choose(tree, **{"not": A | B}))
+    assert nand == kept(choose(tree, any_of=[{"not": A}, {"not": B}]))
+    assert nand == [*range(10), *range(25, 30)]
+
+
+def test_reasons_of_selections_inside_another(tree):
+    either = choose(tree, any_of=[A, B])["reason"]
+    assert either[0] == "cluster 0"
+    assert either[26] == "inside the region"  # the first that keeps it, not the first
+    assert either[29] == "cluster 2; z0 outside 10 to 27"
+    without = choose(tree, **{"not": A | B})["reason"]
+    assert without[0] == "z0 outside 10 to 27"
+    assert without[12] == "excluded: inside the region"
+    twice = choose(tree, **{"not": {"not": A}})["reason"]
+    assert twice[0] == "cluster 0"
+    assert twice[29] == "excluded: cluster 2"
+
+
+def test_a_selection_inside_another_is_checked_like_any(tree):
+    with pytest.raises(ConfigError, match="names 7, parent has 3 clusters"):
+        choose(tree, **{"not": {"clusters": {"keep": [7]}}})
+    with pytest.raises(ConfigError, match="one inside it is"):
+        choose(tree, any_of=[A, {}])
+    with pytest.raises(StateError, match=r"\(not\) keeps none of 30"):
+        choose(tree, **{"not": {"largest": 3}})
+    path = tree / "uids.txt"
+    path.write_text(f"{UIDS[0]}\nelsewhere/1\n")
+    outside = {"not": {"file": str(path)}, "allow_missing": True}
+    assert kept(choose(tree, **outside)) == list(range(1, 30))
+    assert not Select.model_validate({"any_of": [A, {"not": {}}]}).decided
+    with pytest.raises(ValidationError):
+        Select.model_validate({"any_of": []})
+
+
+def test_selections_inside_another_on_the_command_line(tree):
+    command = ["select", str(tree / "dataset"), "--parent", str(tree / "parent")]
+    as_flags = [
+        *command,
+        "--not",
+        '{"largest": 1}',
+        "--any-of",
+        '[{"largest": 2}, {"junk": "auto"}]',
+    ]
+    assert main([*as_flags, "--out", str(tree / "flags.parquet")]) == 0
+    choice = Select.model_validate({"not": {"largest": 1}, "any_of": [{"largest": 2}]})
+    as_json = [*command, "--settings", choice.model_dump_json(exclude_none=True)]
+    assert main([*as_json, "--out", str(tree / "json.parquet")]) == 0
+    for name in ("flags", "json"):
+        assert kept(pd.read_parquet(tree / f"{name}.parquet")) == list(range(15, 25))

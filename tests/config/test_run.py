@@ -114,6 +114,16 @@ def test_select_reads_what_its_kinds_need() -> None:
     }
 
 
+def test_selections_inside_another_are_read_and_waited_for() -> None:
+    inner = {"any_of": [{"largest": 1}, {"not": {"junk": "auto", "region": {"z0": [0, 1]}}}]}
+    tree = config(a=ROOT, b=child("a", select=inner), c=child("a", select={"not": {}}))
+    assert set(tree.select_reads("b")) == {"largest", "junk", "region"}
+    assert tree.waiting == {"c": "c"}
+    bare = {key: value for key, value in ROOT.items() if key != "junk"}
+    with pytest.raises(ConfigError, match="selects by junk, which reads junk of its parent 'a'"):
+        config(a=bare, b=child("a", select=inner))
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [

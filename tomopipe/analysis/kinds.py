@@ -17,6 +17,8 @@ from tomopipe.config.analysis import ClusterChoice, Select
 from tomopipe.errors import ConfigError, StateError
 from tomopipe.io.atomic import read_parquet
 
+_EXCLUDED = "excluded: "
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -32,6 +34,61 @@ class Verdict:
 
     kept: Array
     reason: Array
+
+
+def judge(uids: Array, choice: Select, parent: Path, dataset: Path) -> Verdict:
+    """What all kinds of a selection say: each about the candidates that those before it keep.
+
+    Parameters
+    ----------
+    uids
+        `(n,)` candidates.
+    choice
+        The selection, decided.
+    parent, dataset
+        Folders of the parent branch and of the data set.
+
+    Raises
+    ------
+    ConfigError
+        If the selection names something that does not exist.
+    StateError
+        If results of the parent are missing or stale, or hold other particles.
+    """
+    kept = np.ones(len(uids), dtype=bool)
+    reason = np.full(len(uids), "", dtype=object)
+    for kind in choice.kinds:
+        rows = np.flatnonzero(kept)
+        verdict = KINDS[kind](uids[rows], choice, parent, dataset)
+        kept[rows], reason[rows] = verdict.kept, verdict.reason
+    return Verdict(kept, reason)
+
+
+def _inside(choice: Select, inner: Select) -> Select:
+    """A selection inside another, which says for both whether particles may be missing."""
+    missing = choice.allow_missing or inner.allow_missing
+    return inner.model_copy(update={"allow_missing": missing})
+
+
+def _any_of(uids: Array, choice: Select, parent: Path, dataset: Path) -> Verdict:
+    """Keep what at least one keeps; the first that does gives the reason, else all of them."""
+    verdicts = [judge(uids, _inside(choice, s), parent, dataset) for s in choice.any_of or ()]
+    kept = np.array([verdict.kept for verdict in verdicts])
+    said = np.array([verdict.reason for verdict in verdicts], dtype=object)
+    first = said[kept.argmax(axis=0), np.arange(len(uids))]
+    every = np.array(["; ".join(dict.fromkeys(column)) for column in said.T], dtype=object)
+    some: Array = np.any(kept, axis=0)
+    return Verdict(some, np.where(some, first, every))
+
+
+def _not(uids: Array, choice: Select, parent: Path, dataset: Path) -> Verdict:
+    """Keep what the selection inside leaves, with its reason."""
+    assert choice.not_ is not None
+    inner = judge(uids, _inside(choice, choice.not_), parent, dataset)
+    pairs = zip(inner.kept, inner.reason, strict=True)
+    # what a `not` inside this one excluded is kept again, for the reason that it was excluded
+    reason = [f"{_EXCLUDED}{r}" if kept else r.removeprefix(_EXCLUDED) for kept, r in pairs]
+    return Verdict(~inner.kept, np.array(reason, dtype=object))
 
 
 def _junk(uids: Array, choice: Select, parent: Path, dataset: Path) -> Verdict:
@@ -187,4 +244,6 @@ KINDS: dict[str, Kind] = {
     "clusters": _by_cluster,
     "largest": _largest,
     "region": _region,
+    "any_of": _any_of,
+    "not": _not,
 }

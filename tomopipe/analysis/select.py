@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tomopipe.analysis.kinds import KINDS
+from tomopipe.analysis.kinds import judge
 from tomopipe.analysis.latent import Array
 from tomopipe.config.analysis import Select
 from tomopipe.errors import ConfigError, StateError
@@ -20,7 +20,8 @@ def select(
     """Write `selected.parquet` (uid, kept, reason) of a branch, one row per particle.
 
     Rows are the particles of the branch's data set, in its order. Several kinds in `choice` must
-    all agree; the first that does not gives the reason.
+    all agree; the first that does not gives the reason. In `any_of` the first that keeps a particle
+    gives it, or else all of them; what `not` leaves is `excluded: …` with the reason inside.
 
     Parameters
     ----------
@@ -50,7 +51,8 @@ def select(
     else:
         if not choice.decided:
             raise ConfigError(
-                "select is undecided: write junk, clusters, largest, region, file or quality"
+                "select is undecided, or one inside it is: write junk, clusters, largest, region, "
+                "file or quality"
             )
         table = _selected(uids, read_parquet(parent / "selected.parquet"), choice, parent, dataset)
     if not table["kept"].any():
@@ -81,10 +83,8 @@ def _selected(
         position < 0, f"not in {parent.name}", known["reason"].to_numpy(object)[position]
     ).astype(object)
     absent = table["uid"].isin(set(missing)).to_numpy()
-    for kind in choice.kinds:
-        rows = np.flatnonzero(kept & ~absent)
-        verdict = KINDS[kind](table["uid"].to_numpy(object)[rows], choice, parent, dataset)
-        kept[rows] = verdict.kept
-        reason[rows] = verdict.reason
+    rows = np.flatnonzero(kept & ~absent)
+    verdict = judge(table["uid"].to_numpy(object)[rows], choice, parent, dataset)
+    kept[rows], reason[rows] = verdict.kept, verdict.reason
     kept[absent], reason[absent] = False, "absent"
     return table.assign(kept=kept, reason=reason)

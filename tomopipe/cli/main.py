@@ -21,6 +21,7 @@ VERBS = {
     "extract": "extract",
     "prepare": "prepare",
     "select": "select",
+    "branch": "branch",
     "consensus": "consensus",
     "reconstruct": "reconstruct",
     "tomogram": "tomogram",

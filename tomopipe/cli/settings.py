@@ -76,13 +76,17 @@ def _plain(name: str, value: Any) -> Any:
         try:
             return json.loads(value)
         except json.JSONDecodeError as error:
-            flag = f"--{name.replace('_', '-')}"
+            flag = _flag(name)
             raise ConfigError(f"{flag}: {value!r} is not valid JSON ({error})") from None
     return value
 
 
+def _flag(name: str) -> str:
+    return f"--{name.rstrip('_').replace('_', '-')}"
+
+
 def _add_flag(group: Any, name: str, field: FieldInfo) -> None:
-    flag = f"--{name.replace('_', '-')}"
+    flag = _flag(name)
     text = f"{field.description or ''} (default: {_shown(field)})".replace("%", "%%")
     options: dict[str, Any] = {"dest": f"{_PREFIX}{name}", "default": None, "help": text}
     if field.annotation is bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from tomopipe.config.base import Section
 
@@ -132,8 +133,11 @@ class Quality(Section):
 class Select(Section):
     """Which of the parent's particles a branch keeps: one kind, or several that must all agree.
 
-    Without any kind the branch is undecided and waits.
+    Without any kind the branch is undecided and waits; so it does while a selection inside another
+    has none.
     """
+
+    model_config = ConfigDict(populate_by_name=True)
 
     all: Literal[True] | None = Field(
         None, description="everything that the parent kept, for a child on another data set"
@@ -153,6 +157,12 @@ class Select(Section):
         None, min_length=1, description="uids to keep: text (one a line), parquet, CSV or STAR"
     )
     quality: Quality | None = Field(None, description="limits on single particles")
+    any_of: tuple[Select, ...] | None = Field(
+        None, min_length=1, description="selections of which at least one must agree"
+    )
+    not_: Select | None = Field(
+        None, alias="not", description="a selection whose particles are left, all others are kept"
+    )
     allow_missing: bool = Field(
         False,
         description="particles that this branch's data set lacks are left as 'absent'; always so "
@@ -168,14 +178,26 @@ class Select(Section):
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """Names of the kinds that are given."""
+        """Names of the kinds that are given, as they are written."""
         names = ("all", "junk", "clusters", "largest", "region", "file", "quality")
-        return tuple(name for name in names if getattr(self, name) is not None)
+        given = (*names, "any_of", "not_")
+        return tuple(name.rstrip("_") for name in given if getattr(self, name) is not None)
+
+    @property
+    def inside(self) -> tuple[Select, ...]:
+        """The selections that this one combines."""
+        return (*(self.any_of or ()), *([self.not_] if self.not_ else []))
+
+    def parts(self) -> Iterator[Select]:
+        """Give this selection and all that are inside it, however deep."""
+        yield self
+        for select in self.inside:
+            yield from select.parts()
 
     @property
     def decided(self) -> bool:
-        """Whether any kind is given."""
-        return bool(self.kinds)
+        """Whether any kind is given, here and in every selection inside."""
+        return all(part.kinds for part in self.parts())
 
 
 class ConvergenceSettings(Section):

@@ -44,7 +44,7 @@ def _below(model: type[BaseModel], path: str) -> list[str]:
     parts = []
     for name, field in model.model_fields.items():
         section = _model_of(field.annotation)
-        if section is not None:
+        if section is not None and section is not model:  # a selection may hold others
             where = f"{path}.{field.alias or name}"
             parts.append(_section(field.alias or name, where, section))
             parts += _below(section, where)
@@ -62,6 +62,7 @@ def _section(title: str, path: str, model: type[BaseModel]) -> str:
     lines = [heading, "", " ".join((model.__doc__ or "").split()), ""]
     lines += ["| field | value | default | meaning |", "|---|---|---|---|"]
     schema = model.model_json_schema(by_alias=True)
+    schema = schema.get("$defs", {}).get(model.__name__, schema)  # there, if it holds itself
     for name, field in schema["properties"].items():
         required = name in schema.get("required", ())
         default = "*required*" if required else f"`{json.dumps(field.get('default', {}))}`"

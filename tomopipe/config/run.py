@@ -121,8 +121,10 @@ class Config(Section):
         select = self.branches[name].select
         if select is None:
             return {}
-        limits = select.quality.model_dump(exclude_none=True) if select.quality else {}
-        given = (*select.kinds, *limits)
+        given: list[str] = []
+        for part in select.parts():
+            limits = part.quality.model_dump(exclude_none=True) if part.quality else {}
+            given += [*part.kinds, *limits]
         return {kind: _SELECT_READS[kind] for kind in given if kind in _SELECT_READS}
 
     def select_of(self, name: str) -> Select | None:

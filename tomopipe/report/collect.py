@@ -88,7 +88,8 @@ def _branch(config: Config, results: Path, name: str) -> BranchRecord:
     analysis = _analysis(path / "analysis")
     selected = _if_there(path / "selected.parquet", read_parquet)
     missing = tuple(s for s in branch.stages if not _left(path, s))
-    select = branch.select.model_dump(mode="json", exclude_none=True) if branch.select else {}
+    given = branch.select
+    select = given.model_dump(mode="json", exclude_none=True, by_alias=True) if given else {}
     return BranchRecord(
         name=name,
         dataset=config.dataset_of(name),

@@ -274,6 +274,10 @@ def select_words(select: dict[str, Any]) -> str:
         said.append(f"takes the uids in {select['file']}")
     for name, limit in select.get("quality", {}).items():
         said.append(f"asks for {name.replace('_', ' ')} {limit:g}")
+    if "any_of" in select:
+        said.append(" or ".join(f"({select_words(inner)})" for inner in select["any_of"]))
+    if "not" in select:
+        said.append(f"not ({select_words(select['not'])})")
     return "; ".join(said)
 
 

@@ -10,7 +10,7 @@ rule select:
     params:
         settings=select_settings,
         version=STEP_FORMAT["select"],
-        stamp=lambda wildcards: stamp(user_selection(wildcards)),
+        stamp=selection_stamp,
         dataset=subpath(input.particles, parent=True),
         parent=folder_flag("parent", "selected"),
     message:

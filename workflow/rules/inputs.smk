@@ -144,9 +144,11 @@ def select_settings(wildcards):
     return select.model_dump_json(exclude_none=True) if select else "{}"
 
 
-def user_selection(wildcards):
+def selection_stamp(wildcards):
+    """Stamps of the files that a branch's `select` names, also in selections inside it."""
     select = CONFIG.branches[wildcards.branch].select
-    return select.file if select else None
+    files = [part.file for part in select.parts() if part.file] if select else []
+    return ", ".join(stamp(file) for file in files or [None])
 
 
 def selection_sources(wildcards):
