@@ -70,8 +70,9 @@ def _head(seen: Seen, run: Run) -> str:
     schema = f"# yaml-language-server: $schema={run.schema}\n" if run.schema else ""
     doubts = "".join(f"# Problem: {text}.\n" for text in problems(seen))
     return (
-        f"{schema}# Written by `tomopipe init`. Run it with `snakemake --configfile THIS_FILE` (-n: the\n"
-        "# plan), open report.html in the results, and take away the `#` before what you want next.\n"
+        f"{schema}# Written by `tomopipe init`. Run it with `snakemake --configfile THIS_FILE`\n"
+        "# (-n: the plan), open report.html in the results, then take away the `#` before\n"
+        "# what you want next.\n"
         f"{doubts}"
         f"title: {_text(seen.star.stem)}\nresults: {_text(run.results)}\n"
     )

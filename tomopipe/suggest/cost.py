@@ -7,6 +7,7 @@ Memory and disk are those of docs/scale.md. Measured on small sets: far beyond t
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from tomopipe.config.linear import LinearSettings
@@ -42,7 +43,10 @@ MOST_CORES = 8  # that profiles/default gives to a job
 
 @dataclass(frozen=True)
 class Cost:
-    """What a stage takes; `cores_seconds` is `seconds` shared out among the cores, at best."""
+    """What a stage takes; `cores_seconds` is `seconds` shared out among the cores, at best.
+
+    Seconds that were not measured are NaN.
+    """
 
     stage: str
     seconds: float
@@ -65,7 +69,7 @@ def estimate(seen: Seen, cores: int) -> list[Cost]:
     used = max(1, min(cores, MOST_CORES))
     rows = START_GB + seen.rows * STAR_ROW_BYTES / 1e9
     stages = [
-        ("import", 0.0, max(rows, tables), 0.0),
+        ("import", math.nan, max(rows, tables), 0.0),
         (
             "prepare",
             _seconds(PREPARE, seen),

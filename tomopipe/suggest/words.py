@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from tomopipe.suggest.cost import Cost
@@ -124,7 +125,7 @@ def _costs(seen: Seen, costs: Sequence[Cost], cores: int) -> str:
         "docs/benchmarks.md"
     )
     foot = (
-        "  Scaled from small sets, on a CPU, for all particles; with time shared evenly among cores, 8\n"
+        "  Scaled from small sets on a CPU, for all particles; time shared evenly among cores, 8\n"
         "  at most. Clusters, junk, export and report are not in it: minutes for a few thousand."
     )
     return "\n".join([head, header, *rows, foot])
@@ -135,6 +136,8 @@ def _cores(cores: int) -> str:
 
 
 def _time(seconds: float) -> str:
+    if math.isnan(seconds):
+        return "-"
     for limit, unit, name in ((120, 1, "s"), (7200, 60, "min"), (172800, 3600, "h")):
         if seconds < limit:
             return f"{seconds / unit:.0f} {name}"
