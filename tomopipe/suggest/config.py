@@ -14,6 +14,7 @@ from tomopipe.suggest.seen import Seen
 from tomopipe.suggest.series import Cut
 
 _WIDER = 2  # box of the surroundings over that of the particle, at a pixel size as much coarser
+_LEAST_BOX = 32
 _FEW = 100  # particles that no neighbourhood graph, and no second look, is worth it for
 
 
@@ -122,8 +123,8 @@ def _wide(seen: Seen, run: Run) -> list[str]:
     if cut is None:
         lines.append("  # It needs the tilt series: tilt_series too, and branch around below.")
         cut = Cut(Path("PATH/TO/tomograms.star"))
-    pixel = seen.pixel_size[0] * _WIDER
-    lines += ["#  wide:", f"#    extract: {_extract(seen, cut, seen.box, pixel, keep='clean')}"]
+    box, pixel = max(seen.box, _LEAST_BOX), seen.pixel_size[0] * _WIDER
+    lines += ["#  wide:", f"#    extract: {_extract(seen, cut, box, pixel, keep='clean')}"]
     if run.cut is None:
         lines += ["#tilt_series:", f"#  series: {{path: {_text(cut.tilt_series)}}}"]
     return lines
@@ -166,7 +167,7 @@ def _neural(gpu: bool) -> str:
 def _around(seen: Seen) -> str:
     if not seen.placed:
         return ""
-    diameter = round(0.9 * seen.box * seen.pixel_size[0] * _WIDER)
+    diameter = round(0.9 * max(seen.box, _LEAST_BOX) * seen.pixel_size[0] * _WIDER)
     return f"""  # Several scales: who has neighbours, who sits on a membrane; so the mask is wide.
 #  around:
 #    parent: clean
