@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -85,8 +86,6 @@ def by_stage(costs: list[Cost]) -> dict[str, Cost]:
 
 
 def test_a_scratch_file_takes_what_memory_does_not(tmp_path) -> None:
-    from dataclasses import replace
-
     seen = looked(stars.make("warptools", tmp_path).write())
     fits, packed, large = (
         by_stage(estimate(replace(seen, coefficients=int(n)), 4))["fit: linear model"]
@@ -164,6 +163,7 @@ def test_picks_are_cut_out_of_tilt_series(cells, tmp_path, capsys) -> None:
     assert dataset.extract is not None and dataset.extract.box % 2 == 0
     assert dataset.extract.pixel_size_angstrom >= cells.world.series(tmp_path).pixel_size
     assert set(uncommented(out.read_text()).ready) == {"pilot", "clean", "neural", "around"}
+    assert sum(planned(tmp_path, out).values()) > 10
 
 
 def test_the_box_follows_the_diameter(cells) -> None:

@@ -85,7 +85,7 @@ def _tilt_series(cut: Cut) -> str:
 
 def _dataset(name: str, seen: Seen, run: Run) -> str:
     about = (
-        f"{seen.particles:,} particles of {seen.tomograms:,} tomograms, box {seen.box} at "
+        f"{seen.particles:,} particles, tomograms: {seen.tomograms:,}, box {seen.box} at "
         f"{seen.pixel_size[0]:.4g} Å"
     )
     lines = ["datasets:", f"  {name}:", f"    about: {_text(about)}"]
@@ -95,9 +95,14 @@ def _dataset(name: str, seen: Seen, run: Run) -> str:
         lines.append(f"    extract: {_extract(seen, run.cut, seen.box, seen.pixel_size[0])}")
     if run.imports:
         lines.append(f"    import: {_flow(run.imports)}")
+    contrast = (
+        "whether protein is bright or dark is measured; import: {contrast: dark} says it"
+        if run.cut is None
+        else "protein is taken as dark in the tilt images; contrast: bright in extract says otherwise"
+    )
     lines += [
-        "    # import: whether protein is bright or dark is measured; contrast: dark says it.",
-        "    # hand: mirror turns maps of the wrong hand into the right one.",
+        f"    # {contrast}.",
+        "    # import: {hand: mirror} turns maps of the wrong hand into the right one.",
     ]
     return "\n".join([*lines, *_wide(seen, run)]) + "\n"
 

@@ -31,12 +31,14 @@ def report(seen: Seen, costs: Sequence[Cost], cores: int, *, gpu: bool) -> str:
 
 def _seen(seen: Seen) -> str:
     cut = seen.series_pixel is not None
-    program = _PROGRAMS.get(seen.program, seen.program)
+    program = _PROGRAMS[seen.program]
+    if cut:
+        program = f"{program.partition(' (')[0]} (tilt series)"
     few, median, most = seen.tilts
     low, high = seen.pixel_size
     pixel = f"{low:.4g}" if high <= 1.002 * low else f"{low:.4g} to {high:.4g}"
     lines = [
-        ("written by", f"{program}{' (tilt series)' if cut else ''}"),
+        ("written by", program),
         ("particles", f"{seen.particles:,} in {_count(seen.tomograms, 'tomogram')}"),
         ("images", f"{seen.images:,}{' at most' if cut else ''}"),
         ("tilts", f"{few} to {most} of a particle, {median:g} in the middle"),
@@ -45,7 +47,7 @@ def _seen(seen: Seen) -> str:
         ("defocus", _defocus(seen)),
         ("CTF-premultiplied", _share(seen.premultiplied)),
         ("dose-weighted", _share(seen.dose_weighted)),
-        ("protein", "comes out bright" if cut else "bright or dark: measured at import"),
+        ("protein", "taken as dark" if cut else "bright or dark: measured at import"),
         ("half-sets", "given" if seen.halves else "not given: drawn at random, per tomogram"),
     ]
     missing = _missing(seen)
