@@ -98,7 +98,7 @@ def _dataset(name: str, seen: Seen, run: Run) -> str:
     contrast = (
         "whether protein is bright or dark is measured; import: {contrast: dark} says it"
         if run.cut is None
-        else "protein is taken as dark in the tilt images; contrast: bright in extract says otherwise"
+        else "protein is taken as dark in the tilt images; contrast: bright in extract changes it"
     )
     lines += [
         f"    # {contrast}.",
