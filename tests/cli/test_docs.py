@@ -48,7 +48,7 @@ def test_flags_named_in_the_text_exist() -> None:
 
 
 def test_configs_of_readme_and_quickstart_are_valid() -> None:
-    (whole,) = blocks(ROOT / "README.md", "yaml")
+    whole, _ = blocks(ROOT / "README.md", "yaml")  # the second one is a part of a config
     assert parse_config(yaml.safe_load(whole)).ready == ("pilot", "clean")
     first, second = blocks(ROOT / "docs" / "quickstart.md", "yaml")
     config = parse_config(yaml.safe_load(first + second))

@@ -16,6 +16,7 @@ from tomopipe.errors import TomopipeError
 
 # verb: module below tomopipe.cli
 VERBS = {
+    "init": "init",
     "simulate": "simulate",
     "import": "import_",
     "extract": "extract",

@@ -55,13 +55,13 @@ def import_star(star: Path | str, out: Path | str, settings: ImportSettings | No
         save_source(temporary / "source", draft)
 
 
-def read_draft(star: Path, settings: ImportSettings) -> Draft:
+def read_draft(star: Path, settings: ImportSettings, finder: StackFinder | None = None) -> Draft:
     """Read `star` by the dialect that its columns, or the settings, tell."""
     source = read_star(star)
     detected = detect(source)
     dialect = detected.dialect if settings.dialect == "auto" else settings.dialect
     _same_family(source.path, detected.dialect, dialect)
-    finder = StackFinder(star, settings.data_dir)
+    finder = finder or StackFinder(star, settings.data_dir)
     if dialect in TOMO_DIALECTS:
         return read_tomo(source, detected.block, finder, settings)
     if dialect == "cistem":

@@ -155,14 +155,19 @@ def _start(work: Path, key: str) -> None:
     write_json(work / "progress.json", {"key": key, "images_done": 0})
 
 
+def kept_counts(images: pd.DataFrame, box: int) -> NDArray[np.int64]:
+    """Half-plane coefficients inside the dose mask, per image; all of them without a dose."""
+    pixel, voltage = column(images, "pixel_size_angstrom"), column(images, "voltage_kv")
+    dose = torch.nan_to_num(column(images, "dose_e_per_A2"), nan=0.0)
+    limit = highest_frequency(dose, voltage) * pixel * box
+    counts: NDArray[np.int64] = half_plane(box).count_within(limit).numpy()
+    return counts
+
+
 def _with_counts(images: pd.DataFrame, box: int, settings: PrepareSettings) -> pd.DataFrame:
     """The image table with how many coefficients of each image are stored, and where."""
-    plane = half_plane(box)
-    pixel, voltage = column(images, "pixel_size_angstrom"), column(images, "voltage_kv")
-    dose = column(images, "dose_e_per_A2")
-    limit = highest_frequency(torch.nan_to_num(dose, nan=0.0), voltage) * pixel * box
-    kept = plane.count_within(limit).numpy()
-    stored = kept if settings.dose_mask else np.full(len(images), len(plane.points))
+    kept = kept_counts(images, box)
+    stored = kept if settings.dose_mask else np.full_like(kept, len(half_plane(box).points))
     starts = np.concatenate([[0], np.cumsum(stored)[:-1]])
     return images.assign(coefficient_start=starts, coefficient_count=stored, kept_count=kept)
 

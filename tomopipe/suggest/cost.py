@@ -1,0 +1,114 @@
+"""Rough cost of a run: time, memory and disk of each stage, from slopes that were measured.
+
+Times are the table of docs/benchmarks.md, "Cost against size" (`python -m benchmarks.scale`, one
+x86_64 core, 2026-11-20): seconds = start + a x 10^6 kept coefficients + b x 10^6 voxels (box^3).
+Memory and disk are those of docs/scale.md. Measured on small sets: far beyond them nothing was.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from tomopipe.config.linear import LinearSettings
+from tomopipe.config.training import HeterogeneousSettings
+from tomopipe.suggest.seen import Seen
+
+# (seconds to begin with, per 10^6 kept coefficients, per 10^6 voxels of the box), one core
+PREPARE = (0.42, 0.356, 0.16)
+CONSENSUS = (0.0, 0.417, 4.43)
+LINEAR_STATISTICS = (0.0, 1.007, 3.37)
+LINEAR_ROUND = (0.0, 0.018, 1.34)  # of the linear model with K = 6 components
+TRAINING_EPOCH = (0.0, 4.697, 0.0)  # with its embedding, 256 x 3 decoder
+COMPONENTS_EXPONENT = 1.26  # seconds of a round over components
+MEASURED_COMPONENTS = 6
+# images a second of one core, from files to files, binning 2: docs/benchmarks.md, "Extraction"
+EXTRACT_IMAGES, EXTRACT_BOX = 576.0, 96
+
+START_SECONDS = 4.0  # of Python and torch, and reading of tables, of every job
+START_GB = 0.3
+STAR_ROW_BYTES = 1800.0  # docs/scale.md, "What is held in memory"
+IMAGE_ROW_BYTES = 400.0
+PREPARE_WORKER_GB = 0.45
+CONSENSUS_VOXEL_BYTES = 200.0
+LINEAR_VOXEL_BYTES = 30.0  # x (K + 1)(K + 4) / 2
+STATISTICS_BYTES = (16.0, 8.0)  # a coefficient: exact, and packed when memory is short
+STATISTICS_GB = 4.0  # what the linear model takes by default
+TRAINING_GB = 0.44
+STORE_BYTES = 4.0  # a coefficient
+STACK_BYTES = 2.0  # a pixel of an extracted stack, float16
+
+MOST_CORES = 8  # that profiles/default gives to a job
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a stage takes; `cores_seconds` is `seconds` shared out among the cores, at best.
+
+    Seconds that were not measured are NaN.
+    """
+
+    stage: str
+    seconds: float
+    cores_seconds: float
+    memory_gb: float
+    disk_gb: float
+
+
+def estimate(seen: Seen, cores: int) -> list[Cost]:
+    """Costs of the stages of a pilot, and of a neural branch of all particles, in order."""
+    tables = START_GB + seen.images * IMAGE_ROW_BYTES / 1e9
+    voxels = seen.box**3 / 1e9
+    linear = LinearSettings()
+    k = linear.components
+    epochs = HeterogeneousSettings().epochs
+    rounds = linear.rounds * (k / MEASURED_COMPONENTS) ** COMPONENTS_EXPONENT
+    linear_seconds = _seconds(LINEAR_STATISTICS, seen) + rounds * _seconds(LINEAR_ROUND, seen)
+    statistics, scratch = _statistics(seen.coefficients)
+    volumes = voxels * LINEAR_VOXEL_BYTES * (k + 1) * (k + 4) / 2
+    used = max(1, min(cores, MOST_CORES))
+    rows = START_GB + seen.rows * STAR_ROW_BYTES / 1e9
+    stages = [
+        ("import", math.nan, max(rows, tables), 0.0),
+        (
+            "prepare",
+            _seconds(PREPARE, seen),
+            tables + used * PREPARE_WORKER_GB,
+            seen.coefficients * STORE_BYTES / 1e9,
+        ),
+        ("consensus", _seconds(CONSENSUS, seen), tables + voxels * CONSENSUS_VOXEL_BYTES, 0.0),
+        ("fit: linear model", linear_seconds, tables + statistics + volumes, scratch),
+        (
+            f"heterogeneous: {epochs} epochs",
+            epochs * _seconds(TRAINING_EPOCH, seen),
+            tables + TRAINING_GB,
+            0.0,
+        ),
+    ]
+    if seen.series_pixel is not None:
+        stages.insert(0, ("extract", _extract_seconds(seen), rows, _stacks_gb(seen)))
+    return [
+        Cost(stage, START_SECONDS + seconds, START_SECONDS + seconds / used, memory, disk)
+        for stage, seconds, memory, disk in stages
+    ]
+
+
+def _seconds(slopes: tuple[float, float, float], seen: Seen) -> float:
+    start, per_coefficients, per_voxels = slopes
+    return start + per_coefficients * seen.coefficients / 1e6 + per_voxels * seen.box**3 / 1e6
+
+
+def _statistics(coefficients: int) -> tuple[float, float]:
+    """GB in memory and in the scratch file, which takes what does not fit."""
+    exact, packed = (coefficients * each / 1e9 for each in STATISTICS_BYTES)
+    if exact <= STATISTICS_GB:
+        return exact, 0.0
+    return (packed, 0.0) if packed <= STATISTICS_GB else (STATISTICS_GB, packed)
+
+
+def _extract_seconds(seen: Seen) -> float:
+    return seen.images / EXTRACT_IMAGES * max(1.0, (seen.box / EXTRACT_BOX) ** 2)
+
+
+def _stacks_gb(seen: Seen) -> float:
+    return seen.images * seen.box**2 * STACK_BYTES / 1e9
