@@ -77,7 +77,8 @@ def _failure(logs: Path, steps: tuple[str, ...]) -> dict[str, str]:
 
 
 def _verdicts(branch: BranchRecord) -> list[str]:
-    said = [str(branch.convergence["status"])] if (branch.convergence or {}).get("status") else []
+    verdict = (branch.convergence or {}).get("status")
+    said = [str(verdict)] if verdict else []
     if branch.selection is not None:
         by = "by a person" if branch.selection.decided_by == "person" else "automatic"
         said.append(f"{branch.selection.particles('junk'):,} junk ({by})")
