@@ -36,6 +36,7 @@ VERBS = {
     "export": "export",
     "recover": "recover",
     "report": "report",
+    "status": "status",
     "volumes": "volumes",
     "compare": "compare",
     "config": "config",

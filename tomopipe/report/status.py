@@ -1,0 +1,114 @@
+"""Where a run stands: the state of every branch and data set, for the terminal and for scripts."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from tomopipe.config import Config
+from tomopipe.report.provenance import duration
+from tomopipe.report.records import BranchRecord, Record
+
+_ERROR = re.compile(r"tomopipe: |[\w.]*(Error|Exception|Interrupt)\b")
+_RULES = {"analysis": "analyze"}  # rules that are not called like their stage
+
+
+def status(config: Config, record: Record) -> dict[str, Any]:
+    """Branches from the roots down, data sets and tilt series, each with its state."""
+    return {
+        "branches": {name: _branch(record, record.branches[name]) for name in record.tree()},
+        "datasets": {name: _dataset(record, name) for name in record.datasets},
+        "tilt_series": {name: _tilt_series(config, record, name) for name in config.tilt_series},
+    }
+
+
+def status_words(found: dict[str, Any]) -> str:
+    """The same in lines: the tree of branches, then data sets and tilt series."""
+    lines = []
+    for name, branch in found["branches"].items():
+        lines.append(f"{'  ' * branch['depth']}{name}: {'; '.join(_said(branch))}")
+    for kind, word in (("datasets", "data set"), ("tilt_series", "tilt series")):
+        lines += [f"{word} {name}: {'; '.join(_said(e))}" for name, e in found[kind].items()]
+    return "\n".join(lines)
+
+
+def _said(entry: dict[str, Any]) -> list[str]:
+    said = [entry["state"]]
+    if entry.get("waits_for"):
+        said[0] = f"waiting for a decision: select of {entry['waits_for']}"
+    if entry.get("missing") and entry["state"] == "unfinished":
+        said[0] += f" (no {', '.join(entry['missing'])})"
+    if entry.get("log"):
+        said.append(f"{entry['log']}: {entry['error']}")
+    if entry.get("kept") is not None:
+        said.append(f"{entry['kept']:,} of {entry['total']:,} particles")
+    said += entry.get("verdicts", [])
+    return [*said, duration(entry["seconds"])] if entry.get("seconds") else said
+
+
+def _branch(record: Record, branch: BranchRecord) -> dict[str, Any]:
+    steps = branch.missing if branch.selected is not None else ("select",)
+    logs = record.root / "logs/branches" / branch.name
+    failed = {} if branch.state in ("waiting", "done") else _failure(logs, steps)
+    return {
+        "depth": record.depth(branch.name),
+        "parent": branch.parent,
+        "state": "failed" if failed else branch.state,
+        "waits_for": branch.waits or None,
+        "missing": list(branch.missing),
+        "kept": branch.kept,
+        "total": None if branch.selected is None else len(branch.selected),
+        "verdicts": _verdicts(branch),
+        "seconds": _seconds(record, f"branches/{branch.name}/"),
+        **failed,
+    }
+
+
+def _failure(logs: Path, steps: tuple[str, ...]) -> dict[str, str]:
+    """Log and last line of the first step without a result whose log ends with an error."""
+    for step in steps:
+        log = logs / f"{_RULES.get(step, step)}.log"
+        lines = log.read_text("utf-8", "replace").split("\n") if log.is_file() else []
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        if _ERROR.match(last):
+            return {"log": str(log), "error": last}
+    return {}
+
+
+def _verdicts(branch: BranchRecord) -> list[str]:
+    verdict = (branch.convergence or {}).get("status")
+    said = [str(verdict)] if verdict else []
+    if branch.selection is not None:
+        by = "by a person" if branch.selection.decided_by == "person" else "automatic"
+        said.append(f"{branch.selection.particles('junk'):,} junk ({by})")
+    if branch.classes is not None and (weak := branch.classes.unsupported):
+        said.append(f"classes not supported: {', '.join(str(row['cluster']) for row in weak)}")
+    return said
+
+
+def _seconds(record: Record, prefix: str) -> float | None:
+    if record.benchmarks is None:
+        return None
+    own = record.benchmarks[record.benchmarks["rule"].str.startswith(prefix)]
+    return float(own["seconds"].sum()) if len(own) else None
+
+
+def _dataset(record: Record, name: str) -> dict[str, Any]:
+    path = record.datasets[name].path
+    left = [(path / file).exists() for file in ("import.json", "store/store.json")]
+    steps = ("extract", "join_extracted", "simulate", "import", "prepare")
+    failed = {} if all(left) else _failure(record.root / "logs/datasets" / name, steps)
+    state = "done" if all(left) else "unfinished" if path.exists() else "not run"
+    seconds = _seconds(record, f"datasets/{name}/")
+    return {"state": "failed" if failed else state, "seconds": seconds, **failed}
+
+
+def _tilt_series(config: Config, record: Record, name: str) -> dict[str, Any]:
+    given = config.tilt_series[name].path
+    made = record.root / "tilt_series" / name / "simulated"
+    if given is not None:
+        return {"state": "there" if Path(given).exists() else "not found"}
+    if (made / "simulation.json").exists():
+        return {"state": "done"}
+    return {"state": "unfinished" if made.exists() else "not run"}
