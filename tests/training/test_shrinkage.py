@@ -57,7 +57,7 @@ def test_shells_of_nothing_but_noise_hide_less_than_they_did(monkeypatch):
 
 def likeness(volumes, feature):
     """Correlation of each volume with a feature, means left in."""
-    return (volumes * feature).sum((1, 2, 3)) / volumes.norm(dim=(1, 2, 3)) / feature.norm()
+    return (volumes * feature).sum((1, 2, 3)) / volumes.flatten(1).norm(dim=1) / feature.norm()
 
 
 def test_noise_is_taken_out_and_a_local_feature_stays(grid):
