@@ -57,3 +57,14 @@ def test_no_torch() -> None:
     script = "import sys, tomopipe.report.status, tomopipe.report.collect; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert "torch" not in done.stdout.split()
+
+
+def test_a_run_that_has_not_begun_is_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("c.yaml").write_text(
+        "results: nowhere\ndatasets: {d: {simulate: {}}}\nbranches: {b: {dataset: d, linear: {}}}\n"
+    )
+    assert main(["status", "--config", "c.yaml"]) == 0
+    assert "b: not run" in capsys.readouterr().out

@@ -30,15 +30,15 @@ from tomopipe.report.records import (
 T = TypeVar("T")
 
 
-def collect(config: Config, results: Path) -> Record:
-    """Read everything that the report shows.
+def collect(config: Config, results: Path, *, begun: bool = True) -> Record:
+    """Read everything that the report shows; with `begun` False of a run that may not have begun.
 
     Raises
     ------
     StateError
         If `results` is no folder, or a file in it is damaged.
     """
-    if not results.is_dir():
+    if begun and not results.is_dir():
         raise StateError(f"{results} is not a folder: give the results folder of the config")
     return Record(
         title=config.title or results.resolve().name,
