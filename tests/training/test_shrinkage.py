@@ -55,6 +55,16 @@ def test_shells_of_nothing_but_noise_hide_less_than_they_did(monkeypatch):
     assert (with_shells > 0.3).all()
 
 
+def test_shells_that_no_image_reaches_do_no_harm(grid):
+    power = torch.where(grid.shell < 5, 40.0, 0.0)
+    mask = sphere_mask(BOX, 7, 2)
+    noise = drawn_noise(grid, power, torch.full((grid.n,), 4.0), 2) * mask
+    shrunk = LocalShrinkage(grid, power, torch.full((grid.n,), 4.0), mask, 2.0)(noise)
+    nothing = LocalShrinkage(grid, power, torch.full((grid.n,), 4.0), mask, 2.0)(0 * noise)
+    assert torch.isfinite(shrunk).all()
+    assert not nothing.any()
+
+
 def likeness(volumes, feature):
     """Correlation of each volume with a feature, means left in."""
     return (volumes * feature).sum((1, 2, 3)) / volumes.flatten(1).norm(dim=1) / feature.norm()

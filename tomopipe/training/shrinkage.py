@@ -67,7 +67,8 @@ class LocalShrinkage:
         power.index_add_(1, self.shell.reshape(-1), flat)
         # Parseval: of the noise's variance in each shell, over the voxels of the support
         expected = (self.noise * self.voxels * self.shell.numel()).to(power)
-        gain = (_SLOPE * (power / expected - 1)).clamp(0, 1)
+        # shells that no image reaches have neither power nor noise
+        gain = (_SLOPE * (power / expected.clamp(min=1e-30) - 1)).clamp(0, 1)
         filtered = ifft3c(transform * gain[:, self.shell]).real
         return filtered, (gain**2 * self.noise.to(gain)).sum(1)
 
