@@ -72,9 +72,7 @@ def validate_classes(
     settings = settings or ClassesSettings()
     check_folder(out)
     table = _clusters(analysis / "clusters.parquet")
-    labels = table.set_index(table["uid"].astype(str))["cluster"].astype(int)
-    store = Store.open(store_path, list(labels.index))
-    label = labels.loc[list(store.uids)].to_numpy()
+    store, label = _labelled(store_path, table)
     volumes = Volumes(analysis / "volumes", store.box)
     with atomic_directory(out) as folder, Progress(store.n_particles, "classes") as progress:
         sum_up = partial(
@@ -97,12 +95,25 @@ def validate_classes(
                 whole[name] = whole.get(name, torch.zeros(())) + share * volume
             found.append(one)
         figures = class_figures(found, volumes, whole, store.pixel_size, settings)
-        rows = pd.DataFrame([vars(row) for row in figures])
-        write_text(folder / "classes.csv", rows.to_csv(index=False))
-        write_text(folder / "fsc.csv", _curves(found, store.pixel_size).to_csv(index=False))
         summary = _summary(figures, table, store, settings)
+        _write_tables(folder, found, figures, store.pixel_size)
         write_json(folder / "classes.json", summary)
     return summary
+
+
+def _write_tables(
+    folder: Path, found: Sequence[Class], figures: Sequence[ClassFigures], pixel_size: float
+) -> None:
+    rows = pd.DataFrame([vars(row) for row in figures])
+    write_text(folder / "classes.csv", rows.to_csv(index=False))
+    write_text(folder / "fsc.csv", _curves(found, pixel_size).to_csv(index=False))
+
+
+def _labelled(store_path: Path, table: pd.DataFrame) -> tuple[Store, NDArray[np.int64]]:
+    """Particles of the table in the store's order, and the cluster of each."""
+    labels = table.set_index(table["uid"].astype(str))["cluster"].astype(int)
+    store = Store.open(store_path, list(labels.index))
+    return store, np.asarray(labels.loc[list(store.uids)])
 
 
 def _clusters(path: Path) -> pd.DataFrame:
