@@ -72,6 +72,12 @@ def test_table_of_the_step(tmp_path):
         "shape": "x", "coefficients": 10, "dtype": "bfloat16", "step_ms": 2.0, "products_ms": 1.6,
         "ratio": 1.25, "embed_of_epoch": 0.001, "embed_first_of_epoch": 0.1,
     }  # fmt: skip
-    volumes = {"count": 2, "box": 64, "seconds": 1.0, "products_seconds": 0.8}
+    volumes = {
+        "count": 2,
+        "box": 64,
+        "seconds": 1.0,
+        "products_seconds": 0.8,
+        "linear_seconds": 0.1,
+    }
     text = neural_step.table({"machine": "here", "steps": [step], "volumes": volumes})
     assert "| 1.25 |" in text
