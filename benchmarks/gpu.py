@@ -82,8 +82,10 @@ def measure(options: argparse.Namespace, work: Path) -> dict[str, Any]:
     """Everything; each figure is printed as soon as it is known."""
     device = pick_device(options.device)
     batches = options.batch[:1] if options.small else options.batch
+    side = 256 if options.small else 8192
     rates = {
-        name: peak_rate(device, getattr(torch, name)) / 1e12 for name in ("bfloat16", "float32")
+        name: peak_rate(device, getattr(torch, name), side) / 1e12
+        for name in ("bfloat16", "float32")
     }
     record: dict[str, Any] = {"machine": machine(device), "peak_tflops": rates, "steps": []}
     shapes = {16: (24, 10.0)} if options.small else PUBLISHED
