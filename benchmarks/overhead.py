@@ -11,6 +11,7 @@ was start-up: run `snakemake --cores 1` on the same machine before.
 from __future__ import annotations
 
 import argparse
+import os
 import resource
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from tomopipe.cli.main import VERBS
 from tomopipe.io.atomic import write_json
 
 ROOT = HERE.parent
+CHECKOUT = {"PYTHONPATH": str(ROOT)}  # this one, whatever is installed
 TOMOPIPE = (sys.executable, "-m", "tomopipe")
 # verb: its first work, and its arguments on a tiny set, in the order in which they can run
 STEPS: dict[str, tuple[str, str]] = {
@@ -105,7 +107,9 @@ def least(command: Sequence[str], folder: Path, repeats: int) -> dict[str, float
     taken = []
     for _ in range(repeats):
         before, start = _children(), time.perf_counter()
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, env=os.environ | CHECKOUT
+        )
         wall = time.perf_counter() - start
         if done.returncode:
             raise SystemExit(f"{' '.join(command)} failed: {done.stderr[-2000:]}")
