@@ -78,7 +78,8 @@ def pins() -> dict[str, str]:
 
 def test_constraints_pin_versions_that_the_project_allows() -> None:
     pinned, optional = pins(), PROJECT["optional-dependencies"].values()
-    wanted = [Requirement(text) for text in [*PROJECT["dependencies"], *sum(optional, [])]]
+    texts = [*PROJECT["dependencies"], *(text for group in optional for text in group)]
+    wanted = [Requirement(text) for text in texts]
     for requirement in wanted:
         version = pinned.get(canonicalize_name(requirement.name))
         assert version is None or requirement.specifier.contains(version), requirement
@@ -143,8 +144,10 @@ def test_what_is_copied_is_enough_to_plan(tmp_path: Path) -> None:
         else:
             shutil.copy(ROOT / source, place)
     result = subprocess.run(
-        [sys.executable, "-m", "snakemake", "--snakefile", str(image / "Snakefile")]
-        + ["--configfile", str(image / "config" / "config.yaml"), "-n", "--quiet", "rules"],
+        [
+            *(sys.executable, "-m", "snakemake", "--snakefile", str(image / "Snakefile")),
+            *("--configfile", str(image / "config" / "config.yaml"), "-n", "--quiet", "rules"),
+        ],
         cwd=data,
         capture_output=True,
         text=True,

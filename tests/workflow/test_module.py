@@ -1,4 +1,4 @@
-"""The workflow as a module of another one: its rules plan and run, and leave the outer ones alone."""
+"""The workflow as a module of another one: its rules run, and leave the outer ones alone."""
 
 from __future__ import annotations
 
