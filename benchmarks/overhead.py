@@ -175,11 +175,11 @@ def plan(work: Path, count: int, repeats: int) -> dict[str, Any]:
 
 
 def share(results: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Wall seconds of a run's jobs, and what of them was start-up of their verbs.
+    """Wall seconds of a run's jobs, and processor seconds of the start-up of their verbs.
 
     Jobs of verbs that were not measured count with the largest start-up that was.
     """
-    start = {row["verb"]: row["wall_s"] for row in rows}
+    start = {row["verb"]: row["cpu_s"] for row in rows}
     measured = read_benchmarks(results)
     own = sum(start.get(Path(m.step).name, max(start.values())) for m in measured)
     whole = sum(m.seconds for m in measured)
@@ -211,7 +211,7 @@ def table(record: dict[str, Any]) -> str:
         part = 100 * run["start_s"] / run["seconds"]
         lines.append(
             f"| start-up of the {run['jobs']} jobs of `{run['results']}`, {part:.0f} % of "
-            f"{run['seconds']:.0f} s | | {run['start_s']:.0f} | ≤ 60 |"
+            f"{run['seconds']:.0f} s of wall | {run['start_s']:.0f} | | ≤ 60 s, ≤ 5 % |"
         )
     return "\n".join(lines)
 
