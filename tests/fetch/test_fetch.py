@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -72,7 +73,8 @@ def test_broken_connections_busy_and_silent_servers_are_outlasted(
     server: Server, download: Make, tmp_path: Path, faults: list[Fault]
 ) -> None:
     file = server.serve("/set/a.mrcs", DATA, faults=faults)
-    fetch(download("a.mrcs", attempts=5))
+    patience = 0.3 if "stall" in faults else 5
+    fetch(download("a.mrcs", attempts=5, timeout_seconds=patience))
     assert (tmp_path / "data" / "a.mrcs").read_bytes() == DATA
     assert file.sent < 1.3 * len(DATA)
 
@@ -105,7 +107,7 @@ def test_what_does_not_get_better_is_said_in_one_sentence(
 ) -> None:
     file = server.serve("/set/a.mrcs", DATA[:1000], ranges=False, always=always)
     with pytest.raises(DownloadError, match=words) as error:
-        fetch(download("a.mrcs"))
+        fetch(download("a.mrcs", timeout_seconds=0.3 if always == "stall" else 5))
     assert "a.mrcs" in str(error.value) and "\n" not in str(error.value)
     assert len(file.asked) == (1 if always in (404, 403) else 3)
     assert not (tmp_path / "data" / "a.mrcs").exists()
@@ -208,7 +210,7 @@ def test_after_a_kill_only_the_rest_is_asked_for(
     server: Server, download: Make, tmp_path: Path
 ) -> None:
     file = server.serve("/set/a.mrcs", DATA * 4, pause=0.05)
-    settings = download("a.mrcs", timeout_seconds=5, connections=4).model_dump_json()
+    settings = download("a.mrcs", connections=4).model_dump_json()
     command = [sys.executable, "-m", "tomopipe", "fetch", "--settings", settings]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
     record = tmp_path / "data" / ".fetch" / "a.mrcs.json"
@@ -232,6 +234,21 @@ def test_after_a_kill_only_the_rest_is_asked_for(
     for wanted in file.asked:
         first, last = map(int, re.findall(r"\d+", wanted or ""))
         assert all(last < start or end <= first for start, end in done)
+
+
+def test_a_second_fetch_into_a_folder_waits_for_the_first(
+    server: Server, download: Make, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = server.serve("/set/a.mrcs", DATA)
+    wanted = download("a.mrcs")
+    second = threading.Thread(target=fetch, args=(wanted,))
+    with module._alone(wanted.folder):
+        second.start()
+        second.join(0.3)
+        assert second.is_alive() and not file.asked
+    second.join(30)
+    assert not second.is_alive() and file.sent == len(DATA)
+    assert "waits for another fetch" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -54,8 +54,8 @@ class TransferSettings(Section):
     )
 
 
-class Download(TransferSettings):
-    """Files of a public archive or web server that data sets and tilt series are made from."""
+class DownloadChoice(Section):
+    """Which files, and where to."""
 
     about: str = Field("", description="what it is, for people")
     empiar: int | None = Field(None, ge=10000, description="number of an EMPIAR entry")
@@ -79,13 +79,11 @@ class Download(TransferSettings):
     )
 
     @model_validator(mode="after")
-    def _one_source(self) -> Download:
+    def _one_source(self) -> DownloadChoice:
         if sum(source is not None for source in (self.empiar, self.zenodo, self.url)) != 1:
             raise ValueError("give exactly one of empiar, zenodo (their numbers) and url")
         if self.url is not None and self.to is None:
             raise ValueError("set `to`, the folder that files from a url go to")
-        if self.url is not None and self.mirror is not None:
-            raise ValueError("mirror is for empiar and zenodo: give the address as url alone")
         for file in self.files:
             path = PurePosixPath(file if isinstance(file, str) else file.path)
             if path.is_absolute() or ".." in path.parts or urlsplit(str(path)).scheme:
@@ -107,11 +105,21 @@ class Download(TransferSettings):
 
     def choice(self) -> dict[str, Any]:
         """What decides which files come, and where to."""
-        how = {"about", *TransferSettings.model_fields}
-        return self.model_dump(mode="json", exclude=how, exclude_none=True)
+        chosen = set(DownloadChoice.model_fields) - {"about"}
+        return self.model_dump(mode="json", include=chosen, exclude_none=True)
+
+
+class Download(TransferSettings, DownloadChoice):
+    """Files of a public archive or web server that data sets and tilt series are made from."""
+
+    @model_validator(mode="after")
+    def _mirror_of_an_archive(self) -> Download:
+        if self.url is not None and self.mirror is not None:
+            raise ValueError("mirror is for empiar and zenodo: give the address as url alone")
+        return self
 
     def transfer_flags(self) -> list[str]:
-        """The rest, as flags of the command line."""
+        """How they are loaded, as flags of the command line."""
         how = self.model_dump(include=set(TransferSettings.model_fields), exclude_none=True)
         flags = ((f"--{name.replace('_', '-')}", str(value)) for name, value in how.items())
         return [word for flag in flags for word in flag]
