@@ -84,11 +84,23 @@ def test_a_server_without_ranges_is_read_in_one_stream(
     server: Server, download: Make, tmp_path: Path, etag: str | None
 ) -> None:
     file = server.serve("/set/a.mrcs", DATA, ranges=False, etag=etag, faults=["drop"])
-    unsized = server.serve("/set/b.mrcs", OTHER, ranges=False, etag=etag, length=False)
-    fetch(download("a.mrcs", "b.mrcs"))
+    fetch(download("a.mrcs"))
     assert (tmp_path / "data" / "a.mrcs").read_bytes() == DATA
+    assert len(file.asked) == 2
+
+
+def test_a_server_that_says_no_length_is_believed_only_with_size_or_checksum(
+    server: Server, download: Make, tmp_path: Path
+) -> None:
+    file = server.serve("/set/a.mrcs", DATA, ranges=False, length=False)
+    with pytest.raises(DownloadError, match="give size or checksum in files"):
+        fetch(download("a.mrcs"))
+    file.faults = ["drop"]
+    fetch(download({"path": "a.mrcs", "size": len(DATA)}))
+    assert (tmp_path / "data" / "a.mrcs").read_bytes() == DATA
+    server.serve("/set/b.mrcs", OTHER, ranges=False, length=False)
+    fetch(download({"path": "b.mrcs", "sha256": hashlib.sha256(OTHER).hexdigest()}))
     assert (tmp_path / "data" / "b.mrcs").read_bytes() == OTHER
-    assert len(file.asked) == 2 and len(unsized.asked) == 1
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,10 @@ def test_zenodo_files_are_checked_against_their_md5(
     zenodo(server, "labels.zip", b"wrong", hashlib.md5(b"right").hexdigest())
     with pytest.raises(DownloadError, match=r"labels\.zip/content: md5 is"):
         fetch(download("labels.zip", zenodo=76, mirror=server.address))
+    zenodo(server, "../x", b"right", "")
+    with pytest.raises(DownloadError, match="leads out of the folder"):
+        fetch(download("*", zenodo=76, mirror=server.address))
+    zenodo(server, "labels.zip", b"wrong", hashlib.md5(b"right").hexdigest())
     with pytest.raises(ConfigError, match="differ from the listing"):
         fetch(download({"path": "labels.zip", "size": 1}, zenodo=76, mirror=server.address))
 

@@ -76,10 +76,11 @@ def _downloads(args: argparse.Namespace) -> list[Download]:
 
 
 def _show(download: Download) -> None:
-    from tomopipe.fetch.listing import available, chosen
+    from tomopipe.fetch.listing import available, chosen, with_sizes
     from tomopipe.fetch.web import Web
     from tomopipe.fetch.words import listing_words
 
     web = Web(download)
     files = chosen(download, web) if download.files else available(download, web)
+    files = with_sizes(files, web)
     print(f"{download.name}, to {download.folder}\n{listing_words(files)}")

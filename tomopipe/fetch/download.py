@@ -163,5 +163,6 @@ class _Meter:
             steps = self._bytes // _MB - self._progress.done
             seconds = max(time.monotonic() - self._start, 1e-3)
             speed = (self._bytes - self._first) / _MB / seconds
-            if steps:
+            if steps:  # sizes that a server rounds or does not say show as they come
+                self._progress.total = max(self._progress.total, self._bytes // _MB)
                 self._progress.advance(steps, f"{speed:.1f} MB/s")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 from urllib.parse import quote
 
 from tomopipe.config.fetch import Download, FileCheck
@@ -72,6 +74,16 @@ def available(download: Download, web: Web, patterns: Sequence[str] = ("*",)) ->
     return list(_crawl(_address(download), "", starts, web, _DEEPEST))
 
 
+def with_sizes(files: Sequence[RemoteFile], web: Web) -> list[RemoteFile]:
+    """Files with the sizes that the server says, where the listing had none."""
+
+    def look(file: RemoteFile) -> RemoteFile:
+        return file if file.size is not None else replace(file, size=web.size(file.url))
+
+    with ThreadPoolExecutor(web.settings.connections) as pool:
+        return list(pool.map(look, files))
+
+
 def is_wild(pattern: str) -> bool:
     """Whether a path of `files` is a pattern."""
     return any(sign in pattern for sign in _WILD)
@@ -103,6 +115,9 @@ def _record(download: Download, web: Web) -> list[RemoteFile]:
         raise DownloadError(
             f"{url}: names no files with size and checksum: check that the record is public"
         ) from None
+    for key, _, _ in files:
+        if PurePosixPath(key).is_absolute() or ".." in PurePosixPath(key).parts:
+            raise DownloadError(f"{url}: has a file {key!r}, which leads out of the folder")
     return [
         RemoteFile(
             key,

@@ -66,7 +66,14 @@ def entries(html: str, url: str) -> list[Entry]:
         below = target.path.removeprefix(base.path)
         name = unquote(below.rstrip("/"))
         elsewhere = target.netloc != base.netloc or target.query or target.fragment
-        if elsewhere or below == target.path or not name or "/" in name or name in (".", ".."):
+        if (
+            "/" in name
+            or "\0" in name
+            or elsewhere
+            or below == target.path
+            or not name
+            or name in (".", "..")
+        ):
             continue
         size, exact = _size(text)
         found[name] = Entry(name, below.endswith("/"), size, exact)

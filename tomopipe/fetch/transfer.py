@@ -8,6 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Literal
 
 import requests
@@ -55,6 +56,7 @@ class Transfer:
 
     def __init__(self, parts: Sequence[Part], web: Web, counted: Callable[[int], None]) -> None:
         self._jobs = [_Job(part) for part in parts]
+        self._first = 0  # all jobs before it are over
         self._web = web
         self._counted = counted
         self._piece = max(1, round(web.settings.piece_mb * 1e6))
@@ -94,31 +96,34 @@ class Transfer:
         while (task := self._next()) is not None:
             job, generation, piece = task
             try:
-                self._do(job, generation, piece)
+                self._load(job.part, generation, *piece)
+                if self._was_last(job, generation):
+                    job.part.finish()
             except Stopped:
                 pass
-            except (Unreachable, OSError) as error:  # nothing else will fare better
-                self._fail(error)
+            except Changed as error:
+                self._restart(job, generation, str(error))
             except (DownloadError, StateError) as error:
-                self._refuse(job, error)
-            except BaseException as error:  # a bug: the main thread says so
+                if isinstance(error, Unreachable):  # other files will fare no better
+                    self._fail(error)
+                else:
+                    self._refuse(job, error)
+            except BaseException as error:  # a full disk, or a bug: the main thread says so
                 self._fail(error)
-            with self._change:
-                if generation == job.part.generation:
-                    job.running -= 1
-                self._change.notify_all()
 
     def _next(self) -> tuple[_Job, int, Interval] | None:
         """The first piece that nobody loads yet; waits for answers that bring more."""
         with self._change:
             while not self._web.stop.is_set():
-                for job in self._jobs:
+                while self._first < len(self._jobs) and self._jobs[self._first].phase == "over":
+                    self._first += 1
+                if self._first == len(self._jobs):
+                    return None
+                for job in islice(self._jobs, self._first, None):
                     piece = self._claim(job)
                     if piece is not None:
                         job.running += 1
                         return job, job.part.generation, piece
-                if all(job.phase == "over" for job in self._jobs):
-                    return None
                 self._change.wait()
         return None
 
@@ -131,25 +136,22 @@ class Transfer:
             return next(iter(gaps(part.done, part.size, self._piece)), (part.size, part.size))
         return job.pieces.popleft() if job.phase == "pieces" and job.pieces else None
 
-    def _do(self, job: _Job, generation: int, piece: Interval) -> None:
-        try:
-            self._load(job.part, generation, *piece)
-        except Changed as error:
-            self._restart(job, generation, str(error))
-            return
+    def _was_last(self, job: _Job, generation: int) -> bool:
+        """Note that a piece came; True for the one after which nothing is missing."""
         with self._change:
             part = job.part
             if generation != part.generation or job.phase == "over":
-                return
+                return False
+            job.running -= 1
             if job.phase == "asked":
                 assert part.size is not None
                 job.phase = "pieces"
                 job.pieces.extend(gaps(part.done, part.size, self._piece))
-                self._change.notify_all()
-            if job.pieces or job.running > 1:
-                return
-            job.phase = "over"
-        part.finish()
+            last = not job.pieces and not job.running
+            if last:
+                job.phase = "over"
+            self._change.notify_all()
+            return last
 
     def _load(self, part: Part, generation: int, start: int, end: int) -> None:
         """Bytes `[start, end)`, or as far as the file goes, in as many attempts as it takes."""
@@ -215,8 +217,7 @@ class Transfer:
                 raise Changed("is shorter now")
             size, bounds = 0, (0, 0)
         else:  # the whole file: the server does no ranges, or has another version
-            length = headers.get("Content-Length", "")
-            size = int(length) if length.isdigit() else None
+            size = _length(part, response)
             bounds = 0, -1 if size is None else size
         if not part.begin(generation, size, etag, modified):
             raise Changed("changed")
@@ -225,17 +226,20 @@ class Transfer:
     def _restart(self, job: _Job, generation: int, why: str) -> None:
         with self._change:
             given_up = job.part.bytes_done
-            if not job.part.start_over(generation):
+            if job.phase == "over" or not job.part.start_over(generation):
                 return  # another thread saw it first
             job.pieces.clear()
             job.running = 0
-            if job.versions == _MOST_VERSIONS:
-                raise DownloadError(
-                    f"{job.part.remote.url}: changes on the server while it is loaded: run the "
-                    "same command again later"
-                )
-            job.phase = "new"
             job.versions += 1
+            job.phase = "new"
+            if job.versions > _MOST_VERSIONS:
+                job.phase = "over"
+                self._refused.append(
+                    DownloadError(
+                        f"{job.part.remote.url}: changes on the server while it is loaded: run the "
+                        "same command again later"
+                    )
+                )
             self._change.notify_all()
         self._counted(-given_up)
         print(f"{job.part.remote.url}: {why} on the server; begun anew", file=sys.stderr)
@@ -245,6 +249,7 @@ class Transfer:
             job.phase = "over"
             job.pieces.clear()
             self._refused.append(error)
+            self._change.notify_all()
         job.part.close()
 
     def _fail(self, error: BaseException) -> None:
@@ -252,3 +257,25 @@ class Transfer:
             self._fatal = self._fatal or error
             self._web.stop.set()
             self._change.notify_all()
+
+
+def _length(part: Part, response: requests.Response) -> int | None:
+    """Bytes of a whole file; None where its end shows when it comes.
+
+    Raises
+    ------
+    DownloadError
+        If a broken connection would look like the end of the file.
+    """
+    length = response.headers.get("Content-Length", "")
+    if length.isdigit():
+        return int(length)
+    remote = part.remote
+    if remote.exact:
+        return remote.size
+    if "Transfer-Encoding" in response.headers or remote.md5 or remote.sha256:
+        return None
+    raise DownloadError(
+        f"{remote.url}: the server does not say how long it is, so that a broken connection would "
+        "not show: give size or checksum in files"
+    )
