@@ -25,6 +25,7 @@ class Served:
     always: Fault | None = None
     pause: float = 0.0
     length: bool = True
+    encoding: str | None = None
     asked: list[str | None] = field(default_factory=list)
     sent: int = 0
 
@@ -120,7 +121,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_response(200)
         if file.length:
             self.send_header("Content-Length", str(len(body) + (10 if fault == "lie" else 0)))
-        for name, value in (("ETag", file.etag), ("Last-Modified", file.modified)):
+        said = {
+            "ETag": file.etag,
+            "Last-Modified": file.modified,
+            "Content-Encoding": file.encoding,
+        }
+        for name, value in said.items():
             if value:
                 self.send_header(name, value)
         self.end_headers()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import os
@@ -51,6 +52,15 @@ def test_large_files_come_in_ranges_and_the_record_says_what_came(
     record = json.loads((tmp_path / "record.json").read_text())
     sums = {file["path"]: file["sha256"] for file in record["files"]}
     assert sums["stacks/a b.mrcs"] == hashlib.sha256(DATA).hexdigest()
+
+
+def test_a_gz_file_that_the_server_calls_an_encoding_stays_as_it_is(
+    server: Server, download: Make, tmp_path: Path
+) -> None:
+    packed = gzip.compress(DATA)
+    server.serve("/set/a.mrcs.gz", packed, encoding="x-gzip")
+    fetch(download("a.mrcs.gz"))
+    assert (tmp_path / "data" / "a.mrcs.gz").read_bytes() == packed
 
 
 def test_what_is_there_is_not_asked_for_again_and_needs_no_network(

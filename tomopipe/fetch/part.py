@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 import time
@@ -10,33 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from tomopipe.errors import DownloadError, StateError
+from tomopipe.fetch.checks import check_size, facts, wrong_checksum
 from tomopipe.fetch.listing import RemoteFile
+from tomopipe.fetch.ranges import Interval, joined
 from tomopipe.io.atomic import read_json, write_json
 
 _SAVE_SECONDS = 1.0
-_BLOCK = 1 << 22
-Interval = tuple[int, int]
-
-
-def joined(intervals: list[Interval]) -> list[Interval]:
-    """Sorted intervals `[start, end)`, those that touch made one."""
-    found: list[Interval] = []
-    for start, end in sorted(intervals):
-        if found and start <= found[-1][1]:
-            found[-1] = (found[-1][0], max(end, found[-1][1]))
-        elif end > start:
-            found.append((start, end))
-    return found
-
-
-def gaps(done: list[Interval], size: int, piece: int) -> list[Interval]:
-    """What joined intervals leave of `[0, size)`, in pieces of at most `piece`."""
-    edges = [0, *(edge for interval in done for edge in interval), size]
-    return [
-        (start, min(start + piece, last))
-        for first, last in zip(edges[::2], edges[1::2], strict=True)
-        for start in range(first, last, piece)
-    ]
 
 
 class Part:
@@ -67,14 +45,8 @@ class Part:
         self._handle = -1
         self._saved = 0.0
         self._known = False
-        known = self._read()
-        self.finished: dict[str, Any] | None = known.get("finished")
-        done = [(start, end) for start, end in known.get("done", [])]
-        long = self.part.stat().st_size if self.part.is_file() else 0
-        if done and known["url"] == remote.url and done[-1][1] <= long:
-            self.size, self.etag = known["size"], known["etag"]
-            self.modified = known["last_modified"]
-            self.done, self._known = done, True
+        self.finished: dict[str, Any] | None = None
+        self._go_on()
 
     @property
     def bytes_done(self) -> int:
@@ -90,7 +62,7 @@ class Part:
         stat = self.target.stat()
         expected = self.remote.size if self.remote.exact else self.finished["size"]
         return (
-            self._fits_checksums(self.finished)
+            not wrong_checksum(self.remote, self.finished)
             and expected == stat.st_size == self.finished["size"]
             and stat.st_mtime_ns == self.finished["mtime_ns"]
         )
@@ -116,7 +88,7 @@ class Part:
             If the size is known to be another.
         """
         with self.lock:
-            self._check_size(size)
+            check_size(self.remote, size)
             if generation == self.generation and not self._known:
                 self.size, self.etag, self.modified = size, etag, modified
                 self._known = True
@@ -126,7 +98,7 @@ class Part:
         """Set the size of a file whose end only showed when it came."""
         with self.lock:
             if generation == self.generation:
-                self._check_size(size)
+                check_size(self.remote, size)
                 self.size = size
 
     def write(self, generation: int, position: int, data: bytes) -> int | None:
@@ -134,9 +106,10 @@ class Part:
         with self.lock:
             if generation != self.generation:
                 return None
-            before = self.bytes_done
-            os.pwrite(self._open(), data, position)
-            self.done = joined([*self.done, (position, position + len(data))])
+            before, written = self.bytes_done, 0
+            while written < len(data):
+                written += os.pwrite(self._open(), data[written:], position + written)
+            self.done = joined([*self.done, (position, position + written)])
             if time.monotonic() - self._saved > _SAVE_SECONDS:
                 self.save()
             return self.bytes_done - before
@@ -187,8 +160,8 @@ class Part:
             os.ftruncate(handle, self.size or 0)
             self.save()
             self._close()
-            found = self._facts(self.part)
-            wrong = self._wrong(found)
+            found = facts(self.part, self.remote)
+            wrong = wrong_checksum(self.remote, found)
             if wrong:
                 self.discard()
                 raise DownloadError(
@@ -212,8 +185,8 @@ class Part:
             If it is another one: what a user has is never replaced.
         """
         expected = self.remote.size if self.remote.exact else size
-        found = self._facts(self.target)
-        wrong = self._wrong(found)
+        found = facts(self.target, self.remote)
+        wrong = wrong_checksum(self.remote, found)
         if self.finished is not None and found["sha256"] != self.finished["sha256"]:
             wrong = "changed since it was loaded"
         if expected is not None and found["size"] != expected:
@@ -225,38 +198,6 @@ class Part:
             )
         self.size = expected
         self._keep(found)
-
-    def _check_size(self, size: int | None) -> None:
-        if self.remote.exact and size is not None and size != self.remote.size:
-            raise DownloadError(
-                f"{self.remote.url}: has {size} bytes on the server instead of "
-                f"{self.remote.size}: correct the size in files, or tell the archive"
-            )
-
-    def _facts(self, path: Path) -> dict[str, Any]:
-        """Size, time and checksums of a file."""
-        digests = {"sha256": hashlib.sha256()}
-        if self.remote.md5:
-            digests["md5"] = hashlib.md5(usedforsecurity=False)
-        with path.open("rb") as stream:
-            while block := stream.read(_BLOCK):
-                for digest in digests.values():
-                    digest.update(block)
-        stat = path.stat()
-        found = {name: digest.hexdigest() for name, digest in digests.items()}
-        return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, **found}
-
-    def _wrong(self, found: dict[str, Any]) -> str:
-        for name in ("md5", "sha256"):
-            expected = getattr(self.remote, name)
-            if expected is not None and found[name] != expected:
-                return f"{name} is {found[name]} instead of {expected}"
-        return ""
-
-    def _fits_checksums(self, found: dict[str, Any]) -> bool:
-        return all(
-            getattr(self.remote, name) in (None, found.get(name)) for name in ("md5", "sha256")
-        )
 
     def _open(self) -> int:
         if self._handle < 0:
@@ -273,12 +214,19 @@ class Part:
         self.finished = found
         self._write([], found)
 
-    def _read(self) -> dict[str, Any]:
+    def _go_on(self) -> None:
+        """Take up what an earlier process left, if its record and the bytes agree."""
         try:
             known = read_json(self.record)
-        except StateError:  # not begun, or cut off by a crash of the machine
-            return {}
-        return known if isinstance(known, dict) else {}
+            done = [(int(start), int(end)) for start, end in known["done"]]
+            version = known["size"], known["etag"], known["last_modified"]
+            self.finished = known["finished"]
+            same = known["url"] == self.remote.url
+        except (StateError, KeyError, TypeError, ValueError):  # none, or damaged: begin anew
+            return
+        if done and same and self.part.is_file() and done[-1][1] <= self.part.stat().st_size:
+            self.size, self.etag, self.modified = version
+            self.done, self._known = done, True
 
     def _write(self, done: list[Interval], finished: dict[str, Any] | None) -> None:
         write_json(

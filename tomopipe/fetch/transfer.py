@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import threading
 from collections import deque
@@ -11,20 +10,15 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Literal
 
-import requests
-
 from tomopipe.errors import DownloadError, StateError
-from tomopipe.fetch.part import Interval, Part, gaps
-from tomopipe.fetch.web import Again, Stopped, Unreachable, Web
+from tomopipe.fetch.answer import Changed, answered
+from tomopipe.fetch.part import Part
+from tomopipe.fetch.ranges import Interval, gaps
+from tomopipe.fetch.web import Again, Stopped, Unreachable, Web, blocks
 
 _BLOCK = 1 << 16
 _PROGRESS = 1 << 20  # bytes that count as progress when a connection ends early
 _MOST_VERSIONS = 3
-_RANGE = re.compile(r"^bytes (\d+)-\d+/(\d+)$")
-
-
-class Changed(Exception):
-    """An answer is of another version of the file than the bytes that are here."""
 
 
 @dataclass
@@ -36,6 +30,7 @@ class _Job:
     pieces: deque[Interval] = field(default_factory=deque)
     running: int = 0
     versions: int = 1
+    refused: DownloadError | StateError | None = None
 
 
 class Transfer:
@@ -61,7 +56,6 @@ class Transfer:
         self._counted = counted
         self._piece = max(1, round(web.settings.piece_mb * 1e6))
         self._change = threading.Condition()
-        self._refused: list[DownloadError | StateError] = []
         self._fatal: BaseException | None = None
 
     def run(self) -> None:
@@ -88,9 +82,10 @@ class Transfer:
                 job.part.close()
         if self._fatal is not None:
             raise self._fatal
-        if self._refused:
-            more = len(self._refused) - 1
-            raise DownloadError(f"{self._refused[0]}" + (f" (and {more} more)" if more else ""))
+        refused = [job.refused for job in self._jobs if job.refused is not None]
+        if refused:
+            more = f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
+            raise DownloadError(f"{refused[0]}{more}")
 
     def _work(self) -> None:
         while (task := self._next()) is not None:
@@ -167,9 +162,9 @@ class Transfer:
             headers = {"Range": f"bytes={position}-{end - 1}"} | part.condition
             try:
                 with self._web.open(part.remote.url, headers) as response:
-                    position, end = self._answered(part, generation, response, position, end)
+                    position, end = answered(part, generation, response, position, end)
                     began = position
-                    for block in response.iter_content(_BLOCK):
+                    for block in blocks(response, _BLOCK):
                         if self._web.stop.is_set():
                             raise Stopped
                         block = block[: end - position] if end >= 0 else block
@@ -191,38 +186,6 @@ class Transfer:
 
         self._web.attempt(part.remote.url, once)
 
-    def _answered(
-        self, part: Part, generation: int, response: requests.Response, position: int, end: int
-    ) -> Interval:
-        """What an answer brings, `[start, end)`; an end below 0 is not known before it comes.
-
-        Raises
-        ------
-        Changed
-            If it is of another version than the bytes that are here.
-        Again
-            If it is not what was asked for.
-        """
-        headers = response.headers
-        etag, modified = headers.get("ETag"), headers.get("Last-Modified")
-        size: int | None
-        if response.status_code == 206:
-            match = _RANGE.match(headers.get("Content-Range", ""))
-            if match is None or int(match[1]) != position:
-                raise Again("the server sends other bytes than were asked for")
-            size = int(match[2])
-            bounds = position, min(end, size)
-        elif response.status_code == 416:
-            if position > 0 or headers.get("Content-Range", "bytes */0") != "bytes */0":
-                raise Changed("is shorter now")
-            size, bounds = 0, (0, 0)
-        else:  # the whole file: the server does no ranges, or has another version
-            size = _length(part, response)
-            bounds = 0, -1 if size is None else size
-        if not part.begin(generation, size, etag, modified):
-            raise Changed("changed")
-        return bounds
-
     def _restart(self, job: _Job, generation: int, why: str) -> None:
         with self._change:
             given_up = job.part.bytes_done
@@ -234,11 +197,9 @@ class Transfer:
             job.phase = "new"
             if job.versions > _MOST_VERSIONS:
                 job.phase = "over"
-                self._refused.append(
-                    DownloadError(
-                        f"{job.part.remote.url}: changes on the server while it is loaded: run the "
-                        "same command again later"
-                    )
+                job.refused = DownloadError(
+                    f"{job.part.remote.url}: changes on the server while it is loaded: run the "
+                    "same command again later"
                 )
             self._change.notify_all()
         self._counted(-given_up)
@@ -248,7 +209,7 @@ class Transfer:
         with self._change:
             job.phase = "over"
             job.pieces.clear()
-            self._refused.append(error)
+            job.refused = error
             self._change.notify_all()
         job.part.close()
 
@@ -257,25 +218,3 @@ class Transfer:
             self._fatal = self._fatal or error
             self._web.stop.set()
             self._change.notify_all()
-
-
-def _length(part: Part, response: requests.Response) -> int | None:
-    """Bytes of a whole file; None where its end shows when it comes.
-
-    Raises
-    ------
-    DownloadError
-        If a broken connection would look like the end of the file.
-    """
-    length = response.headers.get("Content-Length", "")
-    if length.isdigit():
-        return int(length)
-    remote = part.remote
-    if remote.exact:
-        return remote.size
-    if "Transfer-Encoding" in response.headers or remote.md5 or remote.sha256:
-        return None
-    raise DownloadError(
-        f"{remote.url}: the server does not say how long it is, so that a broken connection would "
-        "not show: give size or checksum in files"
-    )

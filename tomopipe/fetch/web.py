@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import requests
+import urllib3
 
 from tomopipe import __version__
 from tomopipe.config.fetch import TransferSettings
@@ -139,6 +140,20 @@ class Web:
         return session.request(
             method, url, headers=headers, stream=True, timeout=silence, allow_redirects=True
         )
+
+
+def blocks(response: requests.Response, size: int) -> Iterator[bytes]:
+    """The body as it comes, also where the server calls a .gz file a compressed answer.
+
+    Raises
+    ------
+    Again
+        If the connection breaks off or is silent.
+    """
+    try:
+        yield from response.raw.stream(size, decode_content=False)
+    except urllib3.exceptions.HTTPError as error:
+        raise Again(_reason(error)) from None
 
 
 def check_status(response: requests.Response, url: str) -> requests.Response:
