@@ -21,3 +21,7 @@ class StateError(TomopipeError):
 
 class TrainingError(TomopipeError):
     """Training cannot go on, for example because the loss is no longer finite."""
+
+
+class DownloadError(TomopipeError):
+    """A server does not give what was asked for, or gives something else."""

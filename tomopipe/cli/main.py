@@ -18,6 +18,7 @@ from tomopipe.errors import TomopipeError
 VERBS = {
     "init": "init",
     "simulate": "simulate",
+    "fetch": "fetch",
     "import": "import_",
     "extract": "extract",
     "prepare": "prepare",

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from tomopipe.config.branch import Branch
+from tomopipe.config.fetch import Download, FileCheck
 from tomopipe.config.run import Config
 from tomopipe.config.sources import Dataset, TiltSeriesSource
 
@@ -31,6 +32,8 @@ def schema_json() -> str:
 def config_markdown() -> str:
     """Reference of every section and field, as Markdown."""
     parts = [_INTRO, _section("The run", "", Config)]
+    parts.append(_section("A download", "downloads.NAME", Download))
+    parts.append(_section("files", "downloads.NAME.files", FileCheck))
     parts.append(_section("Tilt series", "tilt_series.NAME", TiltSeriesSource))
     parts += _below(TiltSeriesSource, "tilt_series.NAME")
     parts.append(_section("A data set", "datasets.NAME", Dataset))

@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 from tomopipe.config.analysis import Select
 from tomopipe.config.base import Section
 from tomopipe.config.branch import Branch, Stage
+from tomopipe.config.fetch import Download
 from tomopipe.config.messages import config_error, field_names
 from tomopipe.config.sources import Dataset, Name, TiltSeriesSource
 from tomopipe.errors import ConfigError
@@ -34,6 +35,9 @@ class Config(Section):
 
     title: str = Field("", description="heading of the report")
     results: str = Field("results", min_length=1, description="folder that everything goes to")
+    downloads: dict[Name, Download] = Field(
+        default_factory=dict, description="files of EMPIAR, Zenodo or a web server, by name"
+    )
     tilt_series: dict[Name, TiltSeriesSource] = Field(
         default_factory=dict, description="aligned tilt series by name, to extract data sets from"
     )
@@ -48,7 +52,22 @@ class Config(Section):
             self._check_parent_has_what_select_reads(name)
         for name in self.datasets:
             self._check_extract(name)
+            self._check_fetch(name)
         return self
+
+    def _check_fetch(self, name: str) -> None:
+        for download in self.downloads_of(name):
+            if download not in self.downloads:
+                known = ", ".join(self.downloads) or "none"
+                raise ValueError(
+                    f"dataset {name!r} fetches unknown download {download!r}: known are {known}"
+                )
+
+    def downloads_of(self, dataset: str) -> tuple[str, ...]:
+        """Downloads that a data set is made from, its tilt series' among them."""
+        source = self.datasets[dataset]
+        series = self.tilt_series[source.extract.tilt_series].fetch if source.extract else ()
+        return tuple(dict.fromkeys((*source.fetch, *series)))
 
     def _check_extract(self, name: str) -> None:
         """Tilt series and branch of `extract` exist, and the branch does not come after it."""

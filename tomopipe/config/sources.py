@@ -29,6 +29,9 @@ class TiltSeriesSource(Section):
     simulate: TiltSeriesSimulation | None = Field(
         None, description="simulate the tilt series instead of reading them"
     )
+    fetch: tuple[Name, ...] = Field(
+        (), description="names under downloads: files that must be here before it is read"
+    )
     read: TiltSeriesSettings = Field(
         default_factory=TiltSeriesSettings, description="how their files are read"
     )
@@ -77,6 +80,9 @@ class Dataset(Section):
     )
     extract: ExtractedFrom | None = Field(
         None, description="cut the particles out of tilt series instead of reading them"
+    )
+    fetch: tuple[Name, ...] = Field(
+        (), description="names under downloads: files that must be here before it is read"
     )
     import_: ImportSettings = Field(
         default_factory=ImportSettings, alias="import", description="how the STAR file is read"

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 STEP_FORMAT: Final[dict[str, int]] = {
+    "fetch": 1,
     "simulate_tilt_series": 1,
     "extract": 1,
     "simulate": 1,

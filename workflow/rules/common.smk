@@ -1,5 +1,6 @@
 """The typed config, and the small functions that rules ask for paths and settings."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -33,6 +34,7 @@ pathvars:
 
 wildcard_constraints:
     series="|".join(CONFIG.tilt_series) or "none",
+    download="|".join(CONFIG.downloads) or "none",
     dataset="|".join(CONFIG.datasets),
     branch="|".join(CONFIG.branches),
     part=r"\d+_of_\d+",

@@ -1,3 +1,26 @@
+# Where jobs run there is often no network, so this one runs where snakemake does. What came of a
+# download that broke off stays: only the record is an output, and those alone are deleted.
+
+
+rule fetch:
+    output:
+        record="<results>/downloads/{download}.json",
+    log:
+        "<logs>/downloads/{download}.log",
+    benchmark:
+        "<benchmarks>/downloads/{download}.tsv"
+    localrule: True
+    params:
+        settings=download_settings,
+        version=STEP_FORMAT["fetch"],
+        how=transfer_flags,
+    message:
+        "{wildcards.download}: loading files"
+    shell:
+        "python -m tomopipe fetch --settings {params.settings:q} {params.how:q} "
+        "--record {output.record} --threads {threads} &> {log}"
+
+
 rule simulate:
     output:
         star="<results>/datasets/{dataset}/simulated/particles.star",
@@ -22,6 +45,7 @@ rule simulate:
 rule import_particles:
     input:
         star=made_star,
+        downloaded=downloaded,
     output:
         particles="<results>/datasets/{dataset}/particles.parquet",
         images="<results>/datasets/{dataset}/images.parquet",
@@ -33,7 +57,7 @@ rule import_particles:
         "<benchmarks>/datasets/{dataset}/import.tsv"
     params:
         star=star,
-        stamp=lambda wildcards: stamp(CONFIG.datasets[wildcards.dataset].particles),
+        stamp=particles_stamp,
         settings=dataset_settings("import_"),
         version=STEP_FORMAT["import"],
         out=subpath(output.particles, parent=True),

@@ -9,22 +9,47 @@ def made_star(wildcards):
     return f"{folder}/simulated/particles.star" if dataset.simulate else []
 
 
+def downloaded(wildcards):
+    """Records of the downloads that a data set is made from."""
+    return [f"<results>/downloads/{d}.json" for d in CONFIG.downloads_of(wildcards.dataset)]
+
+
+def download_settings(wildcards):
+    """Which files, as JSON."""
+    return json.dumps(CONFIG.downloads[wildcards.download].choice())
+
+
+def transfer_flags(wildcards, resources):
+    """How they are loaded. Params that look at resources re-run nothing when they change."""
+    return CONFIG.downloads[wildcards.download].transfer_flags()
+
+
 def star(wildcards, input):
     """The STAR file that is imported: the user's, the simulator's, or that of the extraction."""
     return CONFIG.datasets[wildcards.dataset].particles or str(input.star)
 
 
-def stamp(path):
-    """Size and time of a user's file: a changed file re-runs the step that reads it."""
+def stamp(path, dataset=None):
+    """Size and time of a user's file: a changed file re-runs the step that reads it.
+
+    For a file of a download of the data set its record does so, before and after it is there.
+    """
+    for download in CONFIG.downloads_of(dataset) if path and dataset else ():
+        if Path(path).absolute().is_relative_to(CONFIG.downloads[download].folder.absolute()):
+            return f"of {download}"
     stat = Path(path).stat() if path and Path(path).exists() else None
     return f"{stat.st_size} {stat.st_mtime_ns}" if stat else "absent"
+
+
+def particles_stamp(wildcards):
+    return stamp(CONFIG.datasets[wildcards.dataset].particles, wildcards.dataset)
 
 
 def extraction_sources(wildcards):
     """What a data set is cut out of, as far as this run makes it."""
     extract = CONFIG.datasets[wildcards.dataset].extract
     simulated = f"<results>/tilt_series/{extract.tilt_series}/simulated"
-    sources = {}
+    sources = {"downloaded": downloaded(wildcards)}
     if CONFIG.tilt_series[extract.tilt_series].simulate:
         sources["series"] = f"{simulated}/tomograms.star"
         sources["stacks"] = f"{simulated}/tilt_series"
@@ -50,7 +75,8 @@ def extracted_particles(wildcards, input):
 def extraction_stamps(wildcards):
     """Stamps of the user's files."""
     extract = CONFIG.datasets[wildcards.dataset].extract
-    return [stamp(CONFIG.tilt_series[extract.tilt_series].path), stamp(extract.particles)]
+    files = CONFIG.tilt_series[extract.tilt_series].path, extract.particles
+    return [stamp(file, wildcards.dataset) for file in files]
 
 
 def extract_settings(wildcards):

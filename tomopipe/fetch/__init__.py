@@ -1,0 +1,1 @@
+"""Files of public archives: listed, loaded in parallel ranges, resumed, checked."""
