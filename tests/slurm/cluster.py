@@ -1,8 +1,8 @@
 """A throw-away SLURM on this machine: one node, partitions `cpu` and `gpu`, all of it in a folder.
 
 It has its own configuration, ports, munge key and socket, state and logs, and touches nothing of a
-SLURM that may be there already. The node claims more cores and memory than the machine has, and one
-GPU that is `/dev/null`, so that jobs can ask for what they would ask for on a cluster.
+SLURM that may be there already. The node claims more cores and memory than the machine has, and two
+GPUs that are none, so that jobs can ask for what they would ask for on a cluster.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-CPUS, MEMORY_MB, GPUS = 16, 262144, 1
+CPUS, MEMORY_MB = 32, 262144
+GPUS = ("/dev/null", "/dev/zero")
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol")
 SBIN = "/usr/sbin:/sbin:/usr/local/sbin"
 
@@ -33,7 +34,7 @@ SlurmdPort={node_port}
 SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge/socket
+AuthInfo=socket={folder}/munge/socket,cred_expire=15
 CredType=cred/munge
 SlurmctldPidFile={folder}/slurmctld.pid
 SlurmdPidFile={folder}/slurmd.pid
@@ -211,10 +212,12 @@ class Cluster:
             "node_timeout": node_timeout,
             "cpus": CPUS,
             "memory": MEMORY_MB,
-            "gpus": GPUS,
+            "gpus": len(GPUS),
         }
         (self.folder / "slurm.conf").write_text(SLURM_CONF.format(**facts))
-        (self.folder / "gres.conf").write_text("Name=gpu File=/dev/null\n")
+        (self.folder / "gres.conf").write_text(
+            "".join(f"Name=gpu File={device}\n" for device in GPUS)
+        )
         self._write_script("task_prolog", TASK_PROLOG)
         self._write_script("bin/srun", SRUN)
         key = self.folder / "munge" / "key"

@@ -28,20 +28,30 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
-def on_slurm(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A finished run on SLURM, of which the first job of `consensus` was cancelled by hand."""
-    run = Run(tmp_path_factory.mktemp("slurm"), cluster)
-    run.start()
-    cluster.scancel(run.until_running("consensus"))
-    assert run.finish() == 0, run.log[-4000:] + cluster.logs()
-    run.jobs = cluster.jobs()
-    return run
+def runs(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Run]:
+    """A finished run on SLURM, of which the first job of `consensus` was cancelled by hand, and
+    the same run on this machine; side by side, because SLURM's mostly waits.
+    """
+    there = Run(tmp_path_factory.mktemp("slurm"), cluster)
+    here = Run(tmp_path_factory.mktemp("local"), None)
+    there.start()
+    here.start()
+    try:
+        cluster.scancel(there.until_running("consensus"))
+        assert there.finish() == 0, there.log[-4000:] + cluster.logs()
+        assert here.finish() == 0, here.log[-4000:]
+    finally:
+        there.kill()
+        here.kill()
+    there.jobs = cluster.jobs()
+    return there, here
 
 
 @pytest.fixture(scope="session")
-def without_slurm(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """The same run on this machine."""
-    run = Run(tmp_path_factory.mktemp("local"), None)
-    run.start()
-    assert run.finish() == 0, run.log[-4000:]
-    return run
+def on_slurm(runs: tuple[Run, Run]) -> Run:
+    return runs[0]
+
+
+@pytest.fixture(scope="session")
+def without_slurm(runs: tuple[Run, Run]) -> Run:
+    return runs[1]

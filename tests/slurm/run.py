@@ -22,7 +22,7 @@ from tests.slurm.cluster import Cluster, Job
 from tests.workflow.plan import ROOT
 
 ANALYSIS = {"clusters": 2, "method": "kmeans", "umap": False, "traversal_components": 1}
-TRAINING = {"zdim": 2, "epochs": 6, "hidden": 32, "layers": 1, "checkpoint_minutes": 0.001}
+TRAINING = {"zdim": 2, "epochs": 12, "batch": 12, "hidden": 32, "layers": 1}
 CONFIG = {
     "results": "out",
     "datasets": {
@@ -78,9 +78,9 @@ class Run:
         """Start snakemake in the folder, which looks like a clone."""
         command = [sys.executable, "-m", "snakemake", *arguments, "--configfile", "config.yaml"]
         # the same threads with and without SLURM, so that sums come out the same
-        command += ["--max-threads", "2"]
+        command += ["--max-threads", "1"]
         if self.cluster:
-            command += ["--profile", "slurm", "--slurm-init-seconds-before-status-checks", "4"]
+            command += ["--profile", "slurm", "--slurm-init-seconds-before-status-checks", "2"]
         else:
             command += ["--profile", "profiles/local", "--cores", "2"]
         with (self.folder / "snakemake.log").open("ab") as log:
@@ -115,7 +115,7 @@ class Run:
                 return found
             if self.process.poll() is not None:
                 break
-            time.sleep(0.1)
+            time.sleep(0.05)
         raise AssertionError(f"waited for {what}:\n{self.log[-4000:]}\n{self.said_of_cluster()}")
 
     def until_running(self, rule: str, branch: str = "", after: int = 0) -> Job:
