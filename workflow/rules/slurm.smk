@@ -12,7 +12,8 @@ def stay_with_jobs(executor):
     check = executor.check_active_jobs
 
     async def checked(self, active_jobs):
-        heard = self._status_query_calls
+        # the first check, of no jobs, may come before the executor is made
+        heard = getattr(self, "_status_query_calls", 0)
         left = [job async for job in check(self, active_jobs)]
         if active_jobs and self._status_query_calls == heard:
             self.logger.warning(
