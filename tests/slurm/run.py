@@ -54,8 +54,13 @@ CONFIG = {
     },
 }
 CLONE = ("Snakefile", "config", "profiles", "slurm", "tomopipe", "workflow")
-# Facts of when and where a step ran, which say nothing about its result.
-PASSING = re.compile(r"seconds|minutes|memory|_mb|_gb|time|date|host|threads|version|workers")
+# When and where a step ran says nothing about its result: times, folders, and fingerprints of a STAR
+# file, whose first line is the time when it was written, and of what was packed from it.
+SOURCES = ("store", "source", "particles")
+PASSING_IN_REPORT = re.compile(
+    rb"\d{4}-\d\d-\d\d \d\d:\d\d UTC"  # when it was made, and below what each step cost
+    rb"|<tr><td>[\w/]+</td><td class=.n.>[\d.]+ (?:s|min|h)</td><td class=.n.>[\d,]+ MB</td></tr>"
+)
 
 
 class Run:
@@ -134,15 +139,16 @@ class Run:
         return self.cluster.logs() if self.cluster else ""
 
 
-def fingerprints(folder: Path) -> dict[str, str]:
+def fingerprints(results: Path) -> dict[str, str]:
     """A digest of the content of every result below a folder, by its path."""
-    files = [p for p in sorted(folder.rglob("*")) if p.is_file() and not p.name.startswith(".")]
-    kept = [p for p in files if p.relative_to(folder).parts[0] not in ("logs", "benchmarks")]
-    return {str(p.relative_to(folder)): _digest(p) for p in kept}
+    files = [p for p in sorted(results.rglob("*")) if p.is_file() and not p.name.startswith(".")]
+    kept = [p for p in files if p.relative_to(results).parts[0] not in ("logs", "benchmarks")]
+    return {str(p.relative_to(results)): _digest(p) for p in kept}
 
 
 def _digest(path: Path) -> str:
-    return hashlib.sha256(_content(path)).hexdigest()
+    top = next(folder for folder in path.parents if (folder / "config.yaml").exists())
+    return hashlib.sha256(_content(path).replace(str(top).encode(), b"")).hexdigest()
 
 
 def _content(path: Path) -> bytes:
@@ -150,6 +156,11 @@ def _content(path: Path) -> bytes:
     match path.suffix:
         case ".parquet":
             return pd.read_parquet(path).to_csv().encode()
+        case ".csv":
+            table = pd.read_csv(path, dtype=str)
+            return (
+                table.drop(columns=["seconds", "seconds_left"], errors="ignore").to_csv().encode()
+            )
         case ".mrc" | ".mrcs":
             with mrcfile.open(path) as mrc:  # its header holds the time
                 return repr((mrc.data.shape, mrc.voxel_size)).encode() + mrc.data.tobytes()
@@ -157,6 +168,10 @@ def _content(path: Path) -> bytes:
             return _plain(json.loads(path.read_text()))
         case ".jsonl":
             return b"\n".join(_plain(json.loads(line)) for line in path.read_text().splitlines())
+        case ".star":
+            return re.sub(rb"# Created by .*", b"", path.read_bytes())
+        case ".html":
+            return PASSING_IN_REPORT.sub(b"", path.read_bytes())
         case _:
             return path.read_bytes()
 
@@ -166,6 +181,16 @@ def _plain(value: Any) -> bytes:
 
 
 def _lasting(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _lasting(v) for k, v in value.items() if not PASSING.search(k)}
-    return [_lasting(v) for v in value] if isinstance(value, list) else value
+    match value:
+        case dict():
+            kept = {k: v for k, v in value.items() if not _passes(k, v)}
+            return {k: _lasting(v) for k, v in kept.items()}
+        case list():
+            return [_lasting(v) for v in value if not str(v).startswith("# Created by ")]
+        case _:
+            return value
+
+
+def _passes(key: str, value: Any) -> bool:
+    """Whether a field is a time or a fingerprint of a file that holds one."""
+    return key.startswith("seconds") or (key in SOURCES and str(value).startswith("sha256:"))
