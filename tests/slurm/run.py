@@ -54,11 +54,11 @@ CONFIG = {
     },
 }
 CLONE = ("Snakefile", "config", "profiles", "slurm", "tomopipe", "workflow")
-# When and where a step ran says nothing about its result: times, folders, and fingerprints of a STAR
-# file, whose first line is the time when it was written, and of what was packed from it.
+# When and where a step ran says nothing about its result: times, folders, and fingerprints of a
+# STAR file, whose first line is the time when it was written, and of what was packed from it.
 SOURCES = ("store", "source", "particles")
 PASSING_IN_REPORT = re.compile(
-    rb"\d{4}-\d\d-\d\d \d\d:\d\d UTC"  # when it was made, and below what each step cost
+    rb"\d{4}-\d\d-\d\d \d\d:\d\d UTC|sha256:\w{64}"  # when it was made, and what a step cost:
     rb"|<tr><td>[\w/]+</td><td class=.n.>[\d.]+ (?:s|min|h)</td><td class=.n.>[\d,]+ MB</td></tr>"
 )
 
