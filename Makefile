@@ -8,11 +8,12 @@ CORES ?= all
 PIP_ARGS ?=
 BIN := .venv/bin
 
-.PHONY: help demo test lint docs bench bench-quick clean
+.PHONY: help demo test test-slurm lint docs bench bench-quick clean
 
 help:
 	@echo "make demo   simulated data set: install, run everything, print what was recovered"
 	@echo "make test   install, run the whole test suite"
+	@echo "make test-slurm  the workflow and its faults on a throw-away SLURM of this machine"
 	@echo "make lint   install, run ruff, mypy, snakefmt and import-linter"
 	@echo "make bench  accuracy and speed of all models on simulated sets (hours); bench-quick in ten minutes"
 	@echo "make docs   write schema and config reference anew from the settings models"
@@ -23,6 +24,10 @@ demo: .venv/demo
 
 test: .venv/dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+# Says on stderr why it skips, where there can be no SLURM.
+test-slurm: .venv/dev
+	@if tests/slurm/install.sh; then OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/slurm; fi
 
 lint: .venv/dev
 	$(BIN)/ruff check

@@ -17,6 +17,7 @@ container: "docker://python:3.11-slim"
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/inputs.smk"
+include: "workflow/rules/slurm.smk"
 include: "workflow/rules/tilt_series.smk"
 include: "workflow/rules/dataset.smk"
 include: "workflow/rules/branch.smk"

@@ -166,9 +166,16 @@ class RunState:
                     "wait for it or stop it"
                 ) from None
             lock.truncate(0)
-            lock.write(f"process {os.getpid()} on {socket.gethostname()}")
+            lock.write(_who())
             lock.flush()
             yield
+
+
+def _who() -> str:
+    """Who we are, for a process that finds the lock taken."""
+    job = os.environ.get("SLURM_JOB_ID")
+    of_job = f", SLURM job {job}" if job else ""
+    return f"process {os.getpid()} on {socket.gethostname()}{of_job}"
 
 
 def _moments(model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
