@@ -13,7 +13,8 @@ import pandas as pd
 from tomopipe.config import Config
 from tomopipe.errors import StateError
 from tomopipe.io.atomic import read_json, read_parquet, read_yaml
-from tomopipe.report.provenance import installed_versions, read_benchmarks
+from tomopipe.lineage.machine import installed_versions
+from tomopipe.report.provenance import read_benchmarks
 from tomopipe.report.records import (
     AnalysisRecord,
     BranchRecord,

@@ -2,37 +2,12 @@
 
 from __future__ import annotations
 
-import platform
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-import tomopipe
 from tomopipe.report.records import Record
-
-_PACKAGES = (
-    "torch",
-    "numpy",
-    "scipy",
-    "pandas",
-    "scikit-learn",
-    "umap-learn",
-    "mrcfile",
-    "snakemake",
-)
-
-
-def installed_versions() -> dict[str, str]:
-    """Versions of tomopipe, Python and the packages that results depend on."""
-    found = {"tomopipe": tomopipe.__version__, "Python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def read_benchmarks(results: Path) -> pd.DataFrame | None:
