@@ -37,9 +37,7 @@ class Output(_Part):
         Number of them; 0 for a single file.
     sha256
         Of the content; of a folder over the digests of its files; of files above
-        `digest.LARGE_BYTES` of a sample (`sampled`).
-    timeless
-        The same of what is left without times of day and durations, where the file tells them.
+        `digest.LARGE_BYTES` of a sample (`sampled`); of `.jsonl` without its times.
     kind
         `decision`: a person may edit it. `page`: it says when it was made.
     """
@@ -50,7 +48,6 @@ class Output(_Part):
     sha256: str
     modified_ns: int
     sampled: bool = False
-    timeless: str | None = None
     kind: Literal["result", "decision", "page"] = "result"
 
 
@@ -185,7 +182,7 @@ def lineage_path(out: Path) -> Path:
 
 def fingerprint_of(outputs: tuple[Output, ...]) -> str:
     """One sha256 over a step's results: the same for two runs with the same results."""
-    return joined_digest({o.path: o.timeless or o.sha256 for o in outputs if o.kind != "page"})
+    return joined_digest({o.path: o.sha256 for o in outputs if o.kind != "page"})
 
 
 def lineage_files(root: Path) -> Iterator[Path]:

@@ -17,7 +17,6 @@ from tomopipe.lineage.digest import (
     file_digest,
     files_below,
     folder_digest,
-    without_times,
 )
 from tomopipe.lineage.machine import commit, installed_versions, machine
 from tomopipe.lineage.record import (
@@ -159,7 +158,6 @@ def _output(path: Path, folder: Path) -> Output:
             "sha256": folder_digest(path, files) if files else file_digest(path),
             "modified_ns": max(stat.st_mtime_ns for stat in stats),
             "sampled": any(stat.st_size > LARGE_BYTES for stat in stats),
-            "timeless": None if files else without_times(path),
             "kind": kinds.get(path.name, kinds.get(path.suffix, "result")),
         }
     )
