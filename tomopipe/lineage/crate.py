@@ -64,7 +64,8 @@ def crate(root: Path, out: Path, *, title: str, license_: str, config: Config | 
     for record in records:
         graph.file(record.path, {"description": f"lineage of the step {record.lineage.step}"})
     if config is not None:
-        graph.add(_settings(config))
+        given = config.model_dump_json(by_alias=True, exclude_unset=True)
+        graph.add(_value("#config", "config of the run", given))
     return {
         "@context": _CONTEXT,
         "@graph": [
@@ -158,16 +159,10 @@ def _action(record: Record, graph: _Graph) -> Entity:
     """One step: its software, its settings, what it read and left."""
     step, name = record.lineage, record.path.parent.relative_to(graph.root).as_posix()
     read = [_object(record, given, graph) for given in step.inputs]
-    settings = [
-        graph.add(
-            {
-                "@id": f"#settings-{quote(name)}-{step.step}",
-                "@type": "PropertyValue",
-                "name": f"settings of {step.step}",
-                "value": json.dumps(step.settings, sort_keys=True),
-            }
-        )
-    ]
+    if step.settings:
+        value = json.dumps(step.settings, sort_keys=True)
+        settings = _value(f"#settings-{quote(name)}-{step.step}", f"settings of {step.step}", value)
+        read.append(graph.add(settings))
     return {
         "@id": f"#{quote(name)}-{step.step}",
         "@type": "CreateAction",
@@ -177,7 +172,7 @@ def _action(record: Record, graph: _Graph) -> Entity:
         "endTime": step.finished,
         "actionStatus": {"@id": "http://schema.org/CompletedActionStatus"},
         "instrument": _software(record, graph),
-        "object": _unique([*read, *(settings if step.settings else [])]),
+        "object": _unique(read),
         "result": [_result(path, output, graph) for path, output in record.files.items()],
     }
 
@@ -239,9 +234,8 @@ def _software(record: Record, graph: _Graph) -> Entity:
     )
 
 
-def _settings(config: Config) -> Entity:
-    value = config.model_dump_json(by_alias=True, exclude_unset=True)
-    return {"@id": "#config", "@type": "PropertyValue", "name": "config of the run", "value": value}
+def _value(name: str, title: str, value: str) -> Entity:
+    return {"@id": name, "@type": "PropertyValue", "name": title, "value": value}
 
 
 def _unique(references: Iterable[Entity]) -> list[Entity]:

@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ def installed_versions() -> dict[str, str]:
     return found
 
 
+@cache
 def commit() -> str | None:
     """Commit of the checkout that runs, with `-dirty` where files are changed; None outside one."""
     root = Path(tomopipe.__file__).parents[1]

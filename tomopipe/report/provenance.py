@@ -89,10 +89,8 @@ def _made_with(one: Lineage) -> str:
         said[0] += f" ({one.commit[:8]}{changed})"
     said.append(f"torch {one.versions.get('torch', '?')}")
     threads, processes = one.machine.get("threads"), one.machine.get("processes", 1)
-    said.append(
-        f"{threads} thread{'s' if threads != 1 else ''}"
-        + (f" x {processes} processes" if processes > 1 else "")
-    )
+    said.append(f"{threads} thread{'s' if threads != 1 else ''}")
+    said += [f"{processes} processes"] if processes > 1 else []
     return ", ".join([*said, *filter(None, [one.machine.get("gpu")])])
 
 
