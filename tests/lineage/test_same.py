@@ -14,11 +14,8 @@ from tomopipe.cli.main import main
 from tomopipe.lineage.record import Record
 
 ROOT = Path(__file__).parents[2]
-SETTINGS = {
-    "network": "always",
-    "linear": {"components": 2, "rounds": 4},
-    "heterogeneous": {"epochs": 1, "zdim": 2},
-}
+# the network is trained twice by tests/workflow/test_whole_run.py
+SETTINGS = {"network": "never", "linear": {"components": 2, "rounds": 4}}
 
 
 def test_fit_twice(tiny, tmp_path: Path) -> None:
