@@ -12,8 +12,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tomopipe.config import STEP_FORMAT
 from tomopipe.config.fit import FitSettings
+from tomopipe.config.linear import LinearSettings
 from tomopipe.errors import StateError
+from tomopipe.lineage.record import Record
+from tomopipe.lineage.write import recorded
 from tomopipe.report.build import build_report
 from tomopipe.report.collect import collect, read_metrics
 
@@ -118,6 +122,21 @@ def test_decisions_on_other_clusters_are_called_stale(fake_results, tmp_path):
     text = (tmp_path / "report.html").read_text()
     assert "decisions are stale" in text
     assert "In pilot" not in text.split('class="flow"')[0]
+
+
+def test_every_step_shows_its_lineage(fake_results, tmp_path):
+    config, results = fake_results
+    shutil.copytree(results, tmp_path / "results")
+    out = tmp_path / "results/branches/pilot/linear"
+    with recorded("linear", out, LinearSettings(seed=7), inputs=[out.parent / "selected.parquet"]):
+        (out / "new.csv").touch()
+    build_report(config, tmp_path / "results", tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text()
+    (shown,) = re.findall(r"<summary>Lineage</summary>.*?</details>", text, re.S)
+    assert f"linear (format {STEP_FORMAT['linear']})" in shown
+    assert "selected.parquet" in shown
+    assert '<td class="n">7</td>' in shown
+    assert Record.read(out / "lineage.json").lineage.fingerprint[:16] in shown
 
 
 def test_an_overruled_decision_says_so(fake_results, tmp_path):

@@ -14,9 +14,11 @@ import torch
 import yaml
 
 from tests.workflow.plan import ROOT
+from tomopipe.config import read_config
 from tomopipe.config.simulate_tilt_series import TiltSeriesSimulation
 from tomopipe.io.atomic import read_json
 from tomopipe.io.mrc import read_volume
+from tomopipe.lineage.verify import verify
 from tomopipe.physics.fsc import fsc
 from tomopipe.simulate.states import rendered
 
@@ -107,6 +109,15 @@ def test_either_consensus_is_the_true_map(out: Path, branch: str, dataset: str) 
     true = rendered(settings, "whole", float("nan"), 24, pixel)
     curve = fsc(torch.from_numpy(found[middle, middle, middle].copy()), true)
     assert curve[1:6].min() > 0.7
+
+
+def test_all_that_was_extracted_is_what_its_lineage_says(out: Path) -> None:
+    verified = verify(out, read_config(out.parent / "config.yaml"))
+    assert (verified.findings, verified.notes) == ([], [])
+    steps = [record.lineage.step for record in verified.records]
+    assert steps.count("extract") == 5  # parts of 2 and 1 jobs, and what joined them
+    around = next(r for r in verified.records if r.path.parent == out / "branches/around/linear")
+    assert around.lineage.chosen is not None and around.lineage.chosen.parent == "all"
 
 
 def test_recovery_and_report_know_the_surroundings(out: Path) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +18,9 @@ import pytest
 import starfile
 import yaml
 
-from tests.workflow.plan import ROOT, planned
+from tests.workflow.plan import ROOT, planned, snakemake
+from tomopipe.cli.main import main
+from tomopipe.lineage.record import Lineage, Record, lineage_files
 
 ANALYSIS = {"clusters": 2, "method": "kmeans", "umap": False, "traversal_components": 1}
 CONFIG = {
@@ -126,6 +131,61 @@ def test_every_latent_and_label_is_of_a_kept_particle(finished: Path) -> None:
     kept = list(selected.loc[selected["kept"], "uid"])
     for table in ("heterogeneous/latents", "analysis/latents", "analysis/clusters"):
         assert list(pd.read_parquet(branch / f"{table}.parquet")["uid"]) == kept
+
+
+def test_every_file_is_what_its_lineage_says(finished: Path) -> None:
+    config = str(finished / "config.yaml")
+    assert main(["verify", str(finished / "out"), "--config", config]) == 0
+    records = lineages(finished / "out")
+    assert len(records) == 20
+    clean = records["branches/clean/heterogeneous"].chosen
+    assert clean is not None
+    assert (clean.parent, clean.decided_by) == ("pilot", "automatic")
+    page = (finished / "out/report.html").read_text()
+    assert page.count("<summary>Lineage</summary>") == 3
+
+
+def lineages(root: Path) -> dict[str, Lineage]:
+    """By folder, of a selection by its name before the suffix."""
+    found = {path: Record.read(path).lineage for path in lineage_files(root)}
+    names = {p: str(p.relative_to(root)).removesuffix(".json") for p in found}
+    return {names[p].removesuffix("lineage").rstrip("/."): found[p] for p in found}
+
+
+def test_the_same_run_again_gives_the_same_files(finished: Path) -> None:
+    # once a process for each step, killed and resumed; now all steps in one process
+    first, again = finished / "first", finished / "out"
+    options = ("--configfile", "config.yaml", "--cores", "1", "-n", "-p", "--forceall")
+    plan = snakemake(finished, *options)
+    jobs = re.findall(r"-m tomopipe (.+?) &> \S+$", plan.stdout, re.MULTILINE)
+    steps = [shlex.split(job) for job in jobs if job.split()[0] not in ("recover", "report")]
+    assert len(steps) == 18
+    again.rename(first)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", AGAIN, json.dumps(steps)],
+            cwd=finished,
+            env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        one, other = lineages(first), lineages(again)
+    finally:
+        shutil.rmtree(again, ignore_errors=True)
+        first.rename(again)
+    for name, lineage in other.items():
+        files = {output.path: output.sha256 for output in lineage.outputs}
+        assert {output.path: output.sha256 for output in one[name].outputs} == files, name
+        assert one[name].fingerprint == lineage.fingerprint
+    assert len(other) == len(steps)
+
+
+AGAIN = """
+import json, sys
+from tomopipe.cli.main import main
+sys.exit(any(main(step) for step in json.loads(sys.argv[1])))
+"""
 
 
 def test_another_branch_does_only_the_new_work(finished: Path, tmp_path: Path) -> None:

@@ -88,7 +88,8 @@ def assess(model_dir: Path, out: Path, settings: ConvergenceSettings) -> dict[st
     }
     with atomic_directory(out) as temporary:
         write_json(temporary / "convergence.json", {**asdict(found), **numbers(curves), **report})
-        write_csv(temporary / "loss.csv", curves.metrics)
+        times = ["seconds", "seconds_left"]  # two runs with the same losses leave the same file
+        write_csv(temporary / "loss.csv", curves.metrics.drop(columns=times, errors="ignore"))
         write_csv(temporary / "latent_shift.csv", curves.latents)
         write_csv(temporary / "volume_cc.csv", curves.volumes)
         write_csv(temporary / "volume_fsc.csv", curves.fsc)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tomopipe.cli.arguments import add_particles, add_store, kept_uids
+from tomopipe.cli.arguments import add_particles, add_store, kept_uids, model_files
 from tomopipe.cli.settings import add_settings, read_settings
 
 HELP = "cluster the latents, and make volumes across the latent space"
@@ -30,5 +30,8 @@ def run(args: argparse.Namespace) -> None:
 
     settings = read_settings(args, AnalysisSettings)
     from tomopipe.analysis.analyze import analyze
+    from tomopipe.lineage.write import recorded
 
-    analyze(args.store, args.model, args.out, settings, uids=kept_uids(args.particles))
+    inputs = [args.store, *model_files(args.model), args.particles]
+    with recorded("analysis", args.out, settings, inputs=inputs):
+        analyze(args.store, args.model, args.out, settings, uids=kept_uids(args.particles))

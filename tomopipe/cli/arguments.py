@@ -77,6 +77,11 @@ def kept_uids(table: Path | None) -> list[str] | None:
     return uids
 
 
+def model_files(folder: Path) -> list[Path]:
+    """What later steps read of a model."""
+    return [folder / name for name in ("config.json", "model.safetensors", "latents.parquet")]
+
+
 def add_config(parser: argparse.ArgumentParser) -> None:
     """Add `--config`."""
     parser.add_argument(

@@ -29,12 +29,15 @@ def run(args: argparse.Namespace) -> None:
     from tomopipe.config.reconstruct import ClassesSettings
 
     settings = read_settings(args, ClassesSettings)
+    from tomopipe.lineage.write import recorded
     from tomopipe.reconstruct.classes import validate_classes
     from tomopipe.training.distributed import pick_device
 
-    found = validate_classes(
-        args.store, args.analysis, args.out, settings, device=pick_device(args.device)
-    )
+    inputs = [args.store, args.analysis / "clusters.parquet", args.analysis / "volumes"]
+    with recorded("classes", args.out, settings, inputs=inputs):
+        found = validate_classes(
+            args.store, args.analysis, args.out, settings, device=pick_device(args.device)
+        )
     for row in found["classes"]:
         word = "supported" if row["supported"] else "not supported"
         print(f"cluster {row['cluster']}, {row['particles']} particles: {word}: {row['reason']}")

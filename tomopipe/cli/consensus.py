@@ -27,8 +27,10 @@ def run(args: argparse.Namespace) -> None:
     from tomopipe.config.linear import ConsensusSettings
 
     settings = read_settings(args, ConsensusSettings)
+    from tomopipe.lineage.write import recorded
     from tomopipe.reconstruct.consensus import consensus
     from tomopipe.training.distributed import pick_device
 
     device = pick_device(args.device)
-    consensus(args.store, args.out, settings, uids=kept_uids(args.particles), device=device)
+    with recorded("consensus", args.out, settings, inputs=[args.store, args.particles]):
+        consensus(args.store, args.out, settings, uids=kept_uids(args.particles), device=device)

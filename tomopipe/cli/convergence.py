@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from tomopipe.cli.arguments import model_files
 from tomopipe.cli.settings import add_settings, read_settings
 
 HELP = "say whether a training has converged, with the evidence"
@@ -25,5 +26,8 @@ def run(args: argparse.Namespace) -> None:
 
     settings = read_settings(args, ConvergenceSettings)
     from tomopipe.analysis.convergence import assess
+    from tomopipe.lineage.write import recorded
 
-    assess(args.model, args.out, settings)
+    inputs = [*model_files(args.model), args.model / "metrics.jsonl", args.model / "snapshots"]
+    with recorded("convergence", args.out, settings, inputs=inputs):
+        assess(args.model, args.out, settings)

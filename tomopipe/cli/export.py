@@ -32,8 +32,13 @@ def run(args: argparse.Namespace) -> None:
 
     settings = read_settings(args, ExportSettings)
     from tomopipe.dataset.export import export
+    from tomopipe.lineage.write import recorded
 
-    export(args.dataset, args.out, groups(args.branch), settings)
+    of_branch = ("selected.parquet", "analysis/clusters.parquet", "selection.yaml")
+    inputs = [args.dataset / "import.json", args.dataset / "source"]
+    inputs += [args.branch / name for name in of_branch]
+    with recorded("export", args.out, settings, inputs=inputs):
+        export(args.dataset, args.out, groups(args.branch), settings)
 
 
 def groups(branch: Path) -> dict[str, list[str]]:

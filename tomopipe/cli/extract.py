@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from functools import partial
 from pathlib import Path
 
 from tomopipe.cli.arguments import kept_uids
@@ -57,8 +58,12 @@ def run(args: argparse.Namespace) -> None:
 
     if args.join is not None:
         from tomopipe.extract.extract import join
+        from tomopipe.lineage.write import recorded
 
-        return _say(join(args.out, args.join))
+        pattern = f"parts/*_of_{args.join or '*'}"
+        with recorded("extract", args.out, inputs=sorted(args.out.glob(pattern))):
+            joined = join(args.out, args.join)
+        return _say(joined)
     if args.series is None or args.particles is None:
         missing = "SERIES" if args.series is None else "--particles"
         raise ConfigError(f"extract: {missing} is missing; only --join does without")
@@ -67,14 +72,27 @@ def run(args: argparse.Namespace) -> None:
     settings = read_settings(args, ExtractSettings)
     from tomopipe.extract.extract import extract, tomograms_of_part
     from tomopipe.extract.particles import read_particles
+    from tomopipe.extract.parts import PARTS, files_of_part
     from tomopipe.extract.series import series_of
+    from tomopipe.lineage.write import recorded
+
+    inputs = [
+        path for path in (args.series, args.particles, args.select) if path and path.is_file()
+    ]
 
     particles = read_particles(args.particles, settings.coordinates_pixel_size_angstrom)
     uids = kept_uids(args.select)
     particles = particles if uids is None else particles.select(uids)
     mine = tomograms_of_part(particles, args.part)
     series = series_of(args.series, mine, settings.tilt_series)
-    return _say(extract(series, particles, args.out, settings, part=args.part))
+    out, left = args.out, None
+    if args.part is not None:  # other parts are written beside it
+        out = args.out / PARTS / f"{args.part[0]}_of_{args.part[1]}"
+        left = partial(files_of_part, args.out, out, mine)
+    with recorded("extract", out, settings, inputs=inputs, outputs=left) as record:
+        found = extract(series, particles, args.out, settings, part=args.part)
+        record.read_sample(image.path for one in series.values() for image in one.images)
+    return _say(found)
 
 
 def _part(text: str) -> tuple[int, int]:

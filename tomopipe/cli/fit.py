@@ -31,13 +31,15 @@ def run(args: argparse.Namespace) -> None:
 
     settings = read_settings(args, FitSettings)
     from tomopipe.analysis.fit import fit
+    from tomopipe.lineage.write import recorded
 
-    record = fit(
-        args.store,
-        args.out,
-        settings,
-        uids=kept_uids(args.particles),
-        state=args.state,
-        device=args.device,
-    )
+    with recorded("fit", args.out, settings, inputs=[args.store, args.particles]):
+        record = fit(
+            args.store,
+            args.out,
+            settings,
+            uids=kept_uids(args.particles),
+            state=args.state,
+            device=args.device,
+        )
     print(f"{record['clusters']} clusters. {record['reason']}")

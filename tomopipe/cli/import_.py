@@ -27,10 +27,13 @@ def run(args: argparse.Namespace) -> None:
 
     settings = read_settings(args, ImportSettings)
     from tomopipe.dataset.importer import import_star
-
-    import_star(args.star, args.out, settings)
     from tomopipe.io.atomic import read_json
+    from tomopipe.lineage.write import recorded
 
+    with recorded("import", args.out, settings) as record:
+        import_star(args.star, args.out, settings)
+        read = [file["path"] for file in read_json(args.out / "source" / "source.json")["files"]]
+        record.read(*read)
     made = read_json(args.out / "import.json")
     print(
         f"{made['n_particles']} particles with {made['n_images']} images of {made['box']} pixels "

@@ -32,7 +32,13 @@ def run(args: argparse.Namespace) -> None:
 
     settings = read_settings(args, JunkSettings)
     from tomopipe.analysis.junk import find_junk
+    from tomopipe.lineage.write import recorded
 
-    find_junk(
-        args.store, args.model, args.analysis, args.consensus, args.out, args.evidence, settings
-    )
+    left = [args.out, args.evidence, args.evidence.with_name("junk_particles.parquet")]
+    of_analysis = ("clusters.parquet", "analysis.json", "volumes")
+    inputs = [args.store, args.model / "latents.parquet", args.consensus]
+    inputs += [args.analysis / name for name in of_analysis]
+    with recorded("junk", args.out, settings, inputs=inputs, outputs=lambda: left):
+        find_junk(
+            args.store, args.model, args.analysis, args.consensus, args.out, args.evidence, settings
+        )

@@ -27,8 +27,10 @@ def run(args: argparse.Namespace) -> None:
     from tomopipe.config.linear import LinearSettings
 
     settings = read_settings(args, LinearSettings)
+    from tomopipe.lineage.write import recorded
     from tomopipe.training.distributed import pick_device
     from tomopipe.training.linear import fit_linear
 
     device = pick_device(args.device)
-    fit_linear(args.store, args.out, settings, uids=kept_uids(args.particles), device=device)
+    with recorded("linear", args.out, settings, inputs=[args.store, args.particles]):
+        fit_linear(args.store, args.out, settings, uids=kept_uids(args.particles), device=device)

@@ -38,6 +38,8 @@ VERBS = {
     "recover": "recover",
     "report": "report",
     "status": "status",
+    "verify": "verify",
+    "crate": "crate",
     "volumes": "volumes",
     "compare": "compare",
     "config": "config",
@@ -70,12 +72,15 @@ class Verb(Protocol):
     def configure(self, parser: argparse.ArgumentParser) -> None:
         """Add the verb's arguments."""
 
-    def run(self, args: argparse.Namespace) -> None:
-        """Do the work."""
+    def run(self, args: argparse.Namespace) -> int | None:
+        """Do the work; gives the exit code if it is not 0."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; gives the exit code: 0 done, 2 an error that the user can mend."""
+    """Run the command line; gives the exit code: 0 done, 2 an error that the user can mend.
+
+    `verify` gives 1 where results do not hold.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0].startswith("-"):
         return _about(words)
@@ -87,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # before arrow is loaded: its own allocator would keep what it took to read a large table
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     try:
-        verb.run(args)
+        return verb.run(args) or 0
     except TomopipeError as error:
         return _fail(str(error))
     except OSError as error:
@@ -97,7 +102,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f"{where} cannot be used ({error.strerror}): check path, rights and space")
     except KeyboardInterrupt:
         return _fail("stopped from the keyboard", code=130)
-    return 0
 
 
 def _load(name: str) -> Verb:

@@ -26,5 +26,11 @@ def run(args: argparse.Namespace) -> None:
 
     settings = read_settings(args, PrepareSettings)
     from tomopipe.dataset.prepare import prepare
+    from tomopipe.io.atomic import read_parquet
+    from tomopipe.lineage.write import recorded
 
-    prepare(args.dataset, args.out, settings)
+    names = ("import.json", "particles.parquet", "images.parquet")
+    inputs = [args.dataset / name for name in names]
+    with recorded("prepare", args.out, settings, inputs=inputs) as record:
+        prepare(args.dataset, args.out, settings)
+        record.read_sample(read_parquet(inputs[-1], ["stack"])["stack"].unique())

@@ -42,11 +42,14 @@ def run(args: argparse.Namespace) -> None:
 
     settings = read_settings(args, ReconstructSettings)
     uids = chosen_uids(args)
+    from tomopipe.lineage.write import recorded
     from tomopipe.reconstruct.particles import reconstruct
     from tomopipe.training.distributed import pick_device
 
     device = pick_device(args.device)
-    found = reconstruct(args.store, args.out, settings, uids=uids, device=device)
+    inputs = [args.store, args.particles, args.clusters, args.uids]
+    with recorded("reconstruct", args.out, settings, inputs=inputs):
+        found = reconstruct(args.store, args.out, settings, uids=uids, device=device)
     print(
         f"{found['n_particles']} particles: {found['resolution_0143_angstrom']:.1f} Å at FSC "
         f"0.143, {found['resolution_05_angstrom']:.1f} Å at FSC 0.5"

@@ -22,5 +22,8 @@ def run(args: argparse.Namespace) -> None:
     config = given_config(args.config)
     from tomopipe.analysis.recovery import recovery
     from tomopipe.io.atomic import write_json
+    from tomopipe.lineage.write import recorded
 
-    write_json(args.out, recovery(config, args.results))
+    with recorded("recovery", args.out, config) as record:
+        write_json(args.out, recovery(config, args.results))
+        record.read_results(args.results)

@@ -20,6 +20,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Do the work."""
     config = given_config(args.config)
+    from tomopipe.lineage.write import recorded
     from tomopipe.report.build import build_report
 
-    build_report(config, args.results, args.out)
+    with recorded("report", args.out, config) as record:
+        build_report(config, args.results, args.out)
+        record.read_results(args.results)

@@ -27,6 +27,11 @@ def run(args: argparse.Namespace) -> None:
 
     settings = read_settings(args, Select)
     from tomopipe.analysis.select import select
+    from tomopipe.lineage.decision import chosen, reads
+    from tomopipe.lineage.write import recorded
 
     choice = settings if args.parent is not None or settings.kinds else None
-    select(args.dataset, args.out, choice, args.parent)
+    inputs = [args.dataset / "particles.parquet", *reads(settings, args.parent)]
+    with recorded("select", args.out, settings, inputs=inputs) as record:
+        table = select(args.dataset, args.out, choice, args.parent)
+        record.chosen = chosen(table, args.out, choice, args.parent)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tomopipe.cli.settings import add_settings, read_settings
+
+if TYPE_CHECKING:
+    from tomopipe.config.states import StatesSettings
 
 HELP = "make simulated particles or tilt series with known truth"
 
@@ -40,6 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Do the work."""
     from tomopipe.io.atomic import check_folder
+    from tomopipe.lineage.write import recorded
 
     check_folder(args.out)
     if args.kind == "particles":
@@ -48,16 +53,24 @@ def run(args: argparse.Namespace) -> None:
         settings = read_settings(args, SimulateSettings)
         from tomopipe.simulate.particles import simulate_particles
 
-        simulate_particles(settings, args.out)
+        with recorded("simulate", args.out, settings, inputs=_files(settings)):
+            simulate_particles(settings, args.out)
         return
     from tomopipe.config.simulate_tilt_series import TiltSeriesSimulation
 
     wanted = read_settings(args, TiltSeriesSimulation)
     from tomopipe.simulate.tilt_series import simulate_tilt_series
 
-    simulate_tilt_series(wanted, args.out)
-    if wanted.tomogram_pixel_size_angstrom is not None:
-        _write_tomograms(args.out, wanted.tomogram_pixel_size_angstrom)
+    with recorded("simulate_tilt_series", args.out, wanted, inputs=_files(wanted)):
+        simulate_tilt_series(wanted, args.out)
+        if wanted.tomogram_pixel_size_angstrom is not None:
+            _write_tomograms(args.out, wanted.tomogram_pixel_size_angstrom)
+
+
+def _files(settings: StatesSettings) -> list[Path]:
+    """Maps and models that the states are made of."""
+    given = [state.files for state in settings.states.values() if not isinstance(state, float)]
+    return [Path(file) for files in (*given, settings.junk_maps) for file in files]
 
 
 def _write_tomograms(out: Path, pixel_size: float) -> None:

@@ -39,8 +39,14 @@ def run(args: argparse.Namespace) -> None:
     settings = read_settings(args, TomogramSettings)
     alignment = read_settings(argparse.Namespace(settings=args.alignment), TiltSeriesSettings)
     from tomopipe.dataset.tilt_series.read import read_tilt_series
+    from tomopipe.lineage.write import recorded
     from tomopipe.reconstruct.write_tomograms import write_tomograms
 
     series = read_tilt_series(args.series, alignment, args.tomogram)
-    for path in write_tomograms(series, args.out, settings):
+    with recorded(
+        "tomogram", args.out, settings, inputs=[args.series] if args.series.is_file() else []
+    ) as record:
+        written = write_tomograms(series, args.out, settings)
+        record.read_sample(image.path for one in series.values() for image in one.images)
+    for path in written:
         print(path)

@@ -38,23 +38,28 @@ def run(args: argparse.Namespace) -> None:
 
     uids = kept_uids(args.particles)
     state = args.state or args.out.with_name(f"{args.out.name}.state")
+    inputs = [args.store, args.particles, args.consensus, args.linear]
+    from tomopipe.lineage.write import recorded
+
     if args.model == "homogeneous":
         homogeneous = read_settings(args, HomogeneousSettings)
         from tomopipe.training.neural import train_homogeneous
 
-        train_homogeneous(
-            args.store, args.out, homogeneous, uids=uids, state=state, consensus=args.consensus
-        )
+        with recorded("homogeneous", args.out, homogeneous, inputs=inputs[:-1]):
+            train_homogeneous(
+                args.store, args.out, homogeneous, uids=uids, state=state, consensus=args.consensus
+            )
         return
     heterogeneous = read_settings(args, HeterogeneousSettings)
     from tomopipe.training.neural import train_heterogeneous
 
-    train_heterogeneous(
-        args.store,
-        args.out,
-        heterogeneous,
-        uids=uids,
-        state=state,
-        linear=args.linear,
-        consensus=args.consensus,
-    )
+    with recorded("heterogeneous", args.out, heterogeneous, inputs=inputs):
+        train_heterogeneous(
+            args.store,
+            args.out,
+            heterogeneous,
+            uids=uids,
+            state=state,
+            linear=args.linear,
+            consensus=args.consensus,
+        )

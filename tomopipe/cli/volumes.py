@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from tomopipe.cli.arguments import model_files
 from tomopipe.errors import ConfigError
 
 HELP = "decode maps at given latents, or at given particles"
@@ -40,6 +41,7 @@ def run(args: argparse.Namespace) -> None:
 
     from tomopipe.analysis.latent import read_latents
     from tomopipe.analysis.volumes import decode
+    from tomopipe.lineage.write import recorded
 
     if args.uid:
         latents = read_latents(args.model / "latents.parquet", np.array(args.uid, dtype=object))
@@ -49,7 +51,8 @@ def run(args: argparse.Namespace) -> None:
         raise ConfigError(
             f"--z: points have {len(points[0])} and {len(wrong)} numbers; give as many"
         )
-    decode(args.model, np.array(points), args.out, box=args.box)
+    with recorded("volumes", args.out, inputs=model_files(args.model)):
+        decode(args.model, np.array(points), args.out, box=args.box)
 
 
 def _numbers(text: str) -> list[float]:

@@ -30,6 +30,15 @@ _SELECT_READS: dict[str, tuple[str, ...]] = {
 }
 
 
+def files_read(select: Select) -> dict[str, tuple[str, ...]]:
+    """Files of the parent, by kind of selection or limit, that a selection reads."""
+    given: list[str] = []
+    for part in select.parts():
+        limits = part.quality.model_dump(exclude_none=True) if part.quality else {}
+        given += [*part.kinds, *limits]
+    return {kind: _SELECT_READS[kind] for kind in given if kind in _SELECT_READS}
+
+
 class Config(Section):
     """One run: where results go, the data sets, and the branches."""
 
@@ -139,13 +148,7 @@ class Config(Section):
     def select_reads(self, name: str) -> dict[str, tuple[str, ...]]:
         """Files of the parent, by kind of selection or limit, that a branch's `select` reads."""
         select = self.branches[name].select
-        if select is None:
-            return {}
-        given: list[str] = []
-        for part in select.parts():
-            limits = part.quality.model_dump(exclude_none=True) if part.quality else {}
-            given += [*part.kinds, *limits]
-        return {kind: _SELECT_READS[kind] for kind in given if kind in _SELECT_READS}
+        return files_read(select) if select is not None else {}
 
     def select_of(self, name: str) -> Select | None:
         """What a branch keeps; on an extracted data set particles may be missing."""

@@ -28,5 +28,5 @@ STEP_FORMAT: Final[dict[str, int]] = {
     "junk": 1,
     "export": 1,
     "recovery": 1,
-    "report": 2,
+    "report": 3,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from tomopipe.errors import StateError
+from tomopipe.extract.tomogram import STACKS
 from tomopipe.io.atomic import atomic_directory, read_json, read_parquet, write_json, write_parquet
 
 PARTS = "parts"
@@ -44,6 +46,14 @@ class Part:
             write_parquet(folder / "tomograms.parquet", self.tomograms)
             write_parquet(folder / "dropped.parquet", self.dropped)
             write_json(folder / "part.json", self.record)
+
+
+def files_of_part(out: Path, part: Path, tomograms: Iterable[str]) -> list[Path]:
+    """What a job has left: the tables in its folder `part`; of its tomograms, what is in `out`."""
+    names = [tomogram.replace("/", "_") for tomogram in tomograms]
+    places = [out / STACKS / name for name in names]
+    places += [out / "tilt_series" / f"{name}.star" for name in names]
+    return [*sorted(part.glob("*.parquet")), part / "part.json", *(p for p in places if p.exists())]
 
 
 def load_parts(out: Path, jobs: int = 0) -> Part:

@@ -13,7 +13,7 @@ from torch import Tensor
 from tomopipe.config.extract import ExtractSettings
 from tomopipe.dataset.tilt_series.geometry import TiltSeries
 from tomopipe.errors import InputError
-from tomopipe.io.mrc import open_stack
+from tomopipe.io.mrc import label_without_time, open_stack
 
 _HEADER = 1024
 _MODE = {"float16": 12, "float32": 2}
@@ -65,6 +65,7 @@ def create_stack(path: Path, images: int, settings: ExtractSettings) -> None:
     shape = (images, settings.box, settings.box)
     with mrcfile.new_mmap(path, shape, mrc_mode=_MODE[settings.dtype], overwrite=True) as mrc:
         mrc.set_image_stack()
+        label_without_time(mrc)
         mrc.voxel_size = settings.pixel_size_angstrom
 
 

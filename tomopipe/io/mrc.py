@@ -37,6 +37,7 @@ def write_volume(path: Path | str, volume: Floats, pixel_size: float) -> None:
     with atomic_path(path) as temporary, mrcfile.new(temporary, overwrite=True) as mrc:
         mrc.set_data(np.ascontiguousarray(volume, dtype=np.float32))
         mrc.set_volume()
+        label_without_time(mrc)
         mrc.voxel_size = pixel_size
 
 
@@ -47,6 +48,7 @@ def write_stack(
     with atomic_path(path) as temporary, mrcfile.new(temporary, overwrite=True) as mrc:
         mrc.set_data(np.ascontiguousarray(images, dtype=dtype))
         mrc.set_image_stack()
+        label_without_time(mrc)
         mrc.voxel_size = pixel_size
 
 
@@ -64,9 +66,15 @@ def new_stack(
         mrcfile.new_mmap(temporary, shape, mrc_mode=_MODES[dtype], overwrite=True) as mrc,
     ):
         mrc.set_image_stack()
+        label_without_time(mrc)
         mrc.voxel_size = pixel_size
         yield mrc.data
         _write_statistics(mrc)
+
+
+def label_without_time(mrc: mrcfile.mrcfile.MrcFile) -> None:
+    """Replace the header's label, which says when: the same map is then the same file."""
+    mrc.header.label[0] = "tomopipe"
 
 
 _MODES = {"int16": 1, "float32": 2}

@@ -13,7 +13,10 @@ import pandas as pd
 from tomopipe.config import Config
 from tomopipe.errors import StateError
 from tomopipe.io.atomic import read_json, read_parquet, read_yaml
-from tomopipe.report.provenance import installed_versions, read_benchmarks
+from tomopipe.lineage.machine import installed_versions
+from tomopipe.lineage.record import Lineage, lineage_files
+from tomopipe.lineage.record import Record as LineageRecord
+from tomopipe.report.provenance import read_benchmarks
 from tomopipe.report.records import (
     AnalysisRecord,
     BranchRecord,
@@ -68,6 +71,7 @@ def _dataset(config: Config, results: Path, name: str) -> DatasetRecord:
         images=_if_there(path / "images.parquet", _read_images),
         info=_if_there(path / "import.json", read_json) or {},
         truth=truth,
+        lineage=_lineage(path),
     )
 
 
@@ -111,7 +115,14 @@ def _branch(config: Config, results: Path, name: str) -> BranchRecord:
         classes=_classes(path / "classes"),
         selection=_selection(path, analysis),
         exports=tuple(sorted((path / "export").rglob("*.star"))),
+        lineage=_lineage(path),
     )
+
+
+def _lineage(path: Path) -> tuple[Lineage, ...]:
+    """Lineage of the steps of a branch or data set, in the order in which they ended."""
+    found = [LineageRecord.read(file).lineage for file in lineage_files(path)]
+    return tuple(sorted(found, key=lambda one: one.finished))
 
 
 def _state(waiting: bool, selected: pd.DataFrame | None, missing: tuple[str, ...]) -> State:

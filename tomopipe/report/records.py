@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from tomopipe.lineage.record import Lineage
+
 State = Literal["done", "unfinished", "not run", "waiting"]
 
 
@@ -22,6 +24,7 @@ class DatasetRecord:
     images: pd.DataFrame | None
     info: dict[str, Any]
     truth: pd.DataFrame | None
+    lineage: tuple[Lineage, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,7 @@ class BranchRecord:
     classes: ClassesRecord | None
     selection: SelectionRecord | None
     exports: tuple[Path, ...]
+    lineage: tuple[Lineage, ...] = ()
 
     @property
     def kept(self) -> int | None:

@@ -23,6 +23,7 @@ from tomopipe.report.cards import (
 )
 from tomopipe.report.classes import Classes, classes
 from tomopipe.report.latent import latent_plot
+from tomopipe.report.provenance import Step, decision, steps
 from tomopipe.report.records import AnalysisRecord, BranchRecord, DatasetRecord, ModelRecord, Record
 from tomopipe.report.volumes import encode
 from tomopipe.report.words import (
@@ -48,6 +49,7 @@ class DatasetSection:
     tomograms: Markup | None
     info: list[tuple[str, str]]
     uids: list[str]
+    steps: list[Step]
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,8 @@ class BranchSection:
     tomograms: Markup | None
     confusion: truth.Confusion | None
     coordinate: truth.Coordinate | None
+    decision: str
+    steps: list[Step]
 
 
 def dataset_section(dataset: DatasetRecord) -> DatasetSection:
@@ -99,6 +103,7 @@ def dataset_section(dataset: DatasetRecord) -> DatasetSection:
         tomograms=None if particles is None else figures.tomogram_counts(particles["tomogram"]),
         info=[(name, str(value)) for name, value in known.items()],
         uids=[] if particles is None else particles["uid"].astype(str).tolist(),
+        steps=steps(dataset.lineage),
     )
 
 
@@ -147,6 +152,8 @@ def branch_section(branch: BranchRecord, record: Record) -> BranchSection:
         tomograms=_tomograms(branch, dataset),
         confusion=truth.confusion(branch, dataset),
         coordinate=truth.coordinate(branch, dataset),
+        decision=decision(branch.lineage),
+        steps=steps(branch.lineage),
     )
 
 

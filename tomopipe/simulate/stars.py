@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import starfile
 from numpy.typing import NDArray
 
 from tomopipe.config.simulate import SimulateSettings
@@ -66,7 +65,8 @@ class StarWriter:
         """Write `particles.star`, and what the dialect needs beside it."""
         table, settings = pd.DataFrame(self._rows), self._settings
         if settings.dialect == "warp":
-            starfile.write(table, self._folder / "particles.star", overwrite=True)
+            decimals = table.map(lambda v: f"{v:.6f}" if isinstance(v, float) else str(v))
+            write_star(self._folder / "particles.star", [Block("", decimals)])
             return
         two_d = pd.DataFrame({"rlnTomoSubTomosAre2DStacks": ["1"]})
         blocks = [

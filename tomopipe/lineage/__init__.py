@@ -1,0 +1,1 @@
+"""Where every result comes from: written beside it by each verb, checked, shown and exported."""
