@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tomopipe.cli.arguments import add_particles, add_store, kept_uids
+from tomopipe.cli.arguments import add_particles, add_same_as, add_store, is_taken_over, kept_uids
 from tomopipe.cli.settings import add_settings, read_settings
 
 HELP = "cluster the latents, and make volumes across the latent space"
@@ -21,6 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for tables and volumes")
     add_particles(parser)
+    add_same_as(parser)
     add_settings(parser, AnalysisSettings)
 
 
@@ -29,6 +30,8 @@ def run(args: argparse.Namespace) -> None:
     from tomopipe.config.analysis import AnalysisSettings
 
     settings = read_settings(args, AnalysisSettings)
+    if is_taken_over(args, "analysis", settings):
+        return
     from tomopipe.analysis.analyze import analyze
 
     analyze(args.store, args.model, args.out, settings, uids=kept_uids(args.particles))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from tomopipe.cli.arguments import add_same_as, is_taken_over
 from tomopipe.cli.settings import add_settings, read_settings
 
 HELP = "say whether a training has converged, with the evidence"
@@ -16,6 +17,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument("model", type=Path, metavar="MODEL", help="folder made by `tomopipe train`")
     parser.add_argument("--out", type=Path, required=True, help="folder for convergence.json")
+    add_same_as(parser)
     add_settings(parser, ConvergenceSettings)
 
 
@@ -24,6 +26,8 @@ def run(args: argparse.Namespace) -> None:
     from tomopipe.config.analysis import ConvergenceSettings
 
     settings = read_settings(args, ConvergenceSettings)
+    if is_taken_over(args, "convergence", settings):
+        return
     from tomopipe.analysis.convergence import assess
 
     assess(args.model, args.out, settings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tomopipe.cli.arguments import add_store
+from tomopipe.cli.arguments import add_same_as, add_store, is_taken_over
 from tomopipe.cli.settings import add_settings, read_settings
 
 HELP = "judge every cluster: keep, junk or unsure, with reasons"
@@ -23,6 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--evidence", type=Path, required=True, help="junk.parquet, row per cluster"
     )
+    add_same_as(parser)
     add_settings(parser, JunkSettings)
 
 
@@ -31,6 +32,8 @@ def run(args: argparse.Namespace) -> None:
     from tomopipe.config.analysis import JunkSettings
 
     settings = read_settings(args, JunkSettings)
+    if is_taken_over(args, "junk", settings):
+        return
     from tomopipe.analysis.junk import find_junk
 
     find_junk(

@@ -5,7 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tomopipe.cli.arguments import add_particles, add_store, kept_uids
+from tomopipe.cli.arguments import (
+    add_particles,
+    add_same_as,
+    add_store,
+    is_taken_over,
+    kept_uids,
+)
 from tomopipe.cli.settings import add_settings, read_settings
 
 HELP = "train a neural model, or go on with one that was interrupted"
@@ -29,6 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--linear", type=Path, help="linear model of the same branch: a warm start")
     parser.add_argument("--consensus", type=Path, help="consensus of the same branch: a warm start")
     add_particles(parser)
+    add_same_as(parser)
     add_settings(parser, HeterogeneousSettings, HomogeneousSettings)
 
 
@@ -40,6 +47,8 @@ def run(args: argparse.Namespace) -> None:
     state = args.state or args.out.with_name(f"{args.out.name}.state")
     if args.model == "homogeneous":
         homogeneous = read_settings(args, HomogeneousSettings)
+        if is_taken_over(args, "homogeneous", homogeneous):
+            return
         from tomopipe.training.neural import train_homogeneous
 
         train_homogeneous(
@@ -47,6 +56,8 @@ def run(args: argparse.Namespace) -> None:
         )
         return
     heterogeneous = read_settings(args, HeterogeneousSettings)
+    if is_taken_over(args, "heterogeneous", heterogeneous):
+        return
     from tomopipe.training.neural import train_heterogeneous
 
     train_heterogeneous(

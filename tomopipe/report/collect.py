@@ -10,7 +10,9 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
+from tomopipe.analysis.takeover import taken_over
 from tomopipe.config import Config
+from tomopipe.config.cycles import written_name
 from tomopipe.errors import StateError
 from tomopipe.io.atomic import read_json, read_parquet, read_yaml
 from tomopipe.report.provenance import installed_versions, read_benchmarks
@@ -111,6 +113,10 @@ def _branch(config: Config, results: Path, name: str) -> BranchRecord:
         classes=_classes(path / "classes"),
         selection=_selection(path, analysis),
         exports=tuple(sorted((path / "export").rglob("*.star"))),
+        written=written_name(name, branch),
+        repeat=branch.repeat,
+        replicates=branch.replicates,
+        taken=taken_over(path),
     )
 
 

@@ -22,6 +22,7 @@ from tomopipe.report.cards import (
     with_views,
 )
 from tomopipe.report.classes import Classes, classes
+from tomopipe.report.cycles import cycle, cycle_figure, without_copies
 from tomopipe.report.latent import latent_plot
 from tomopipe.report.records import AnalysisRecord, BranchRecord, DatasetRecord, ModelRecord, Record
 from tomopipe.report.volumes import encode
@@ -77,6 +78,7 @@ class BranchSection:
     tomograms: Markup | None
     confusion: truth.Confusion | None
     coordinate: truth.Coordinate | None
+    cycle: Markup | None
 
 
 def dataset_section(dataset: DatasetRecord) -> DatasetSection:
@@ -120,14 +122,15 @@ def _add(
 
 def branch_section(branch: BranchRecord, record: Record) -> BranchSection:
     """Everything that is shown of a branch."""
-    dataset = record.datasets[branch.dataset]
+    dataset, whole = record.datasets[branch.dataset], branch
+    branch = without_copies(branch)
     cards = [] if branch.analysis is None else cluster_cards(branch, branch.analysis)
     paths = map_paths(branch)
     return BranchSection(
         record=branch,
         depth=record.depth(branch.name),
-        sentences=branch_sentences(branch, record),
-        badges=badges(branch),
+        sentences=branch_sentences(whole, record),
+        badges=badges(whole),
         select=select_words(branch.select),
         reasons=[] if branch.selected is None else reasons(branch.selected),
         maps=encode({k: p for k, p in paths.items() if not k.startswith("own_")}),
@@ -147,6 +150,7 @@ def branch_section(branch: BranchRecord, record: Record) -> BranchSection:
         tomograms=_tomograms(branch, dataset),
         confusion=truth.confusion(branch, dataset),
         coordinate=truth.coordinate(branch, dataset),
+        cycle=cycle_figure(cycle(branch, record)),
     )
 
 

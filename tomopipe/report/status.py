@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tomopipe.config import Config
+from tomopipe.report.cycles import cycle
 from tomopipe.report.provenance import duration
 from tomopipe.report.records import BranchRecord, Record
 
@@ -55,11 +56,12 @@ def _branch(record: Record, branch: BranchRecord) -> dict[str, Any]:
         "depth": record.depth(branch.name),
         "parent": branch.parent,
         "state": "failed" if failed else branch.state,
-        "waits_for": branch.waits or None,
+        "waits_for": record.branches[branch.waits].written if branch.waits else None,
         "missing": list(branch.missing),
         "kept": branch.kept,
         "total": None if branch.selected is None else len(branch.selected),
-        "verdicts": _verdicts(branch),
+        "verdicts": _verdicts(branch, record),
+        "taken_over": branch.taken,
         "seconds": _seconds(record, f"branches/{branch.name}/"),
         **failed,
     }
@@ -76,9 +78,12 @@ def _failure(logs: Path, steps: tuple[str, ...]) -> dict[str, str]:
     return {}
 
 
-def _verdicts(branch: BranchRecord) -> list[str]:
+def _verdicts(branch: BranchRecord, record: Record) -> list[str]:
     verdict = (branch.convergence or {}).get("status")
     said = [str(verdict)] if verdict else []
+    if (found := cycle(branch, record)) is not None:
+        said.append(found.words)
+    said += [f"taken over from {source}" for source in dict.fromkeys(branch.taken.values())]
     if branch.selection is not None:
         by = "by a person" if branch.selection.decided_by == "person" else "automatic"
         said.append(f"{branch.selection.particles('junk'):,} junk ({by})")

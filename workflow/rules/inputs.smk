@@ -106,6 +106,26 @@ def of_model(file):
     )
 
 
+def same_as(stage):
+    """An input function: a stage's result that this branch takes over where it is the same."""
+
+    def path(wildcards):
+        source = taken_from(wildcards.branch, CONFIG.branches[wildcards.branch], stage)
+        return f"<results>/branches/{source}/{STAGE_RESULT[stage]}" if source else []
+
+    return path
+
+
+def same_as_flag(stage):
+    """A params function: `--same-as FOLDER` of the branch that has that result."""
+
+    def flag(wildcards):
+        source = taken_from(wildcards.branch, CONFIG.branches[wildcards.branch], stage)
+        return f"--same-as {CONFIG.results}/branches/{source}" if source else ""
+
+    return flag
+
+
 def folder_flag(flag, item):
     """A params function: `--flag FOLDER` of an input that only some branches have."""
     return lambda wildcards, input: (
