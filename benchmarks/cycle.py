@@ -2,6 +2,7 @@
 
 Runs the rounds of `repeat: until clean` as the workflow does, with the default models, and writes
 precision and recall of what was left out after one round and after all into docs/benchmarks.md.
+Results that lie in the work folder are kept, so that a run that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 
@@ -28,7 +28,12 @@ from tomopipe.config.cycles import taken_from
 from tomopipe.io.atomic import read_json, read_parquet, write_json
 from tomopipe.reconstruct.consensus import consensus
 
-_STAGES = ("consensus", "fit", "analysis", "junk")
+_LAST = {
+    "consensus": "consensus/consensus.json",
+    "fit": "fit/fit.json",
+    "analysis": "analysis/analysis.json",
+    "junk": "selection.yaml",
+}
 Row = dict[str, Any]
 
 
@@ -58,7 +63,7 @@ def measured(made: Made) -> list[Row]:
             "datasets": {"junk": {"particles": str(made.folder / "raw" / "particles.star")}},
             "branches": {
                 "cycle": {"dataset": "junk", "repeat": "until clean"}
-                | {stage: {} for stage in _STAGES}
+                | {stage: {} for stage in _LAST}
             },
         }
     )
@@ -89,12 +94,12 @@ def run(config: Config, name: str, made: Made) -> bool:
     )
     uids = table.loc[table["kept"], "uid"].tolist()
     taken = []
-    for stage in _STAGES:
+    for stage in _LAST:
         source = taken_from(name, branch, stage)
         settings: Any = branch.settings(stage)
         wanted = settings.model_dump(mode="json")
         taken.append(take_over(stage, out, folder(made, source) if source else None, wanted))
-        if taken[-1]:
+        if taken[-1] or (out / _LAST[stage]).is_file():
             continue
         if stage == "consensus":
             consensus(made.store, out / stage, settings, uids)
@@ -131,21 +136,21 @@ def table(rows: list[Row]) -> str:
     """One line a seed: after one round, and after all."""
     lines = [
         "| seed | one round: precision | recall | cycle: precision | recall | clean after round | "
-        "seconds by round |",
+        "a round taken over (s) |",
         "|---|---|---|---|---|---|---|",
     ]
     for seed, part in pd.DataFrame(rows).groupby("seed"):
         first, last = part.iloc[0], part.iloc[-1]
         clean = part.loc[part["junk"] == 0, "round"]
         ended = str(int(clean.iloc[0])) if len(clean) else "not"
-        spent = ", ".join(f"{s:.0f}" if s >= 10 else f"{s:.1f}" for s in part["seconds"])
+        spent = f"{part.loc[part['taken'], 'seconds'].mean():.1f}" if part["taken"].any() else ""
         lines.append(
             f"| {seed} | {first.precision:.3f} | {first.recall:.3f} | {last.precision:.3f} | "
             f"{last.recall:.3f} | {ended} | {spent} |"
         )
     found = pd.DataFrame(rows)
     least = found.groupby("seed").last()[["precision", "recall"]].to_numpy().min()
-    lines.append(f"\nLowest of the cycle's precisions and recalls: {np.round(least, 3)}.")
+    lines.append(f"\nLowest of the cycle's precisions and recalls: {least:.3f}.")
     return "\n".join(lines)
 
 

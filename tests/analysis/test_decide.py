@@ -67,6 +67,8 @@ def test_a_small_part_of_the_complex_is_no_junk_if_its_particles_agree():
     assert found["decision"] == "unsure"
     assert "agree with each other to 32 Å" in found["reason"]
     assert decisions(table.assign(resolution=[25, 25, 60]))[-1] == "junk"
+    blob = evidence([1, 1, 0.33], [0.95, 0.95, 0.77], [150, 150, 80])  # as misaligned ones make
+    assert decisions(blob.assign(resolution=[25, 25, 32]))[-1] == "junk"
     few = evidence([1, 1, 0.33], [0.95, 0.95, 0.55], [150, 150, 20])
     assert decisions(few.assign(resolution=[25, 25, 32]))[-1] == "junk"
     weaker = evidence([1, 1, 0.1], [0.95, 0.95, 0.3], [150, 150, 80])

@@ -33,7 +33,8 @@ def decide(evidence: pd.DataFrame, settings: JunkSettings) -> pd.DataFrame:
     the maps must both disagree. A difference within `sigmas` spreads of the good clusters counts
     as none. A cluster whose particles agree with each other is a structure, and junk only below
     `structure_below`: of a part of the complex that holds a share f of it, the signal is f and the
-    correlations are √f, which makes f^¾. Junk never exceeds `max_junk_fraction` of the particles: beyond it the better clusters
+    correlations are √f, which makes f^¾. So correlations count up to the square root of the signal:
+    misaligned particles make a blob that correlates with any complex. Junk never exceeds `max_junk_fraction` of the particles: beyond it the better clusters
     become unsure.
 
     Parameters
@@ -64,7 +65,8 @@ def decide(evidence: pd.DataFrame, settings: JunkSettings) -> pd.DataFrame:
         table[f"share_{name}"] = share
         noise = settings.sigmas * np.sqrt(spread**2 + np.square(error))
         significant.append(np.where(reference - value > noise, share, 1.0))
-    table["share"] = _combined(*significant)
+    supported = np.sqrt(significant[0])
+    table["share"] = _combined(significant[0], *np.minimum(significant[1:], supported))
     table["good"] = good
     table["structure"] = _are_structures(table, settings)
     doubts = _doubts(table, good, settings)
@@ -74,9 +76,16 @@ def decide(evidence: pd.DataFrame, settings: JunkSettings) -> pd.DataFrame:
 
 
 def _are_structures(table: pd.DataFrame, settings: JunkSettings) -> Array:
-    """Clusters whose particles agree with each other as those of any as large: a bool each."""
+    """Clusters that are a structure: a bool each.
+
+    Their particles agree with each other as those of any as large, and show in their images what
+    the correlation of their maps says that they have in common with the consensus.
+    """
     agree = table["resolution"] <= settings.structure_ratio * table["expected"]
-    found: Array = (agree & (table["count"] >= settings.structure_particles)).to_numpy(bool)
+    maps = 0.5 * (table["share_agreement"] + table["share_cc_volume"])
+    shown = table["share_signal"] >= settings.structure_signal * maps**2
+    enough = table["count"] >= settings.structure_particles
+    found: Array = (agree & shown & enough).to_numpy(bool)
     return found
 
 

@@ -84,6 +84,12 @@ class JunkSettings(Section):
         description="they agree when half-maps reach at most this many times the resolution (Å) "
         "that as many particles of all clusters would",
     )
+    structure_signal: float = Field(
+        0.75,
+        ge=0,
+        description="and when their images show at least this share of the signal that the "
+        "correlation of their maps promises, which is its square",
+    )
     structure_particles: int = Field(
         30, ge=2, description="with fewer particles this cannot be told"
     )

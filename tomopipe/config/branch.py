@@ -12,7 +12,7 @@ from tomopipe.config.fit import FitSettings
 from tomopipe.config.importing import ExportSettings
 from tomopipe.config.linear import ConsensusSettings, LinearSettings
 from tomopipe.config.reconstruct import ClassesSettings
-from tomopipe.config.repeat import RepeatSettings, ReplicateSettings
+from tomopipe.config.repeat import Repeat, Replicates
 from tomopipe.config.sources import Name
 from tomopipe.config.training import HeterogeneousSettings, HomogeneousSettings
 from tomopipe.errors import ConfigError
@@ -64,11 +64,11 @@ class Branch(Section):
     select: Select | None = Field(
         None, description="which of the parent's particles to keep; `{}` = undecided, waits"
     )
-    repeat: RepeatSettings | None = Field(
+    repeat: Repeat = Field(
         None,
         description="run again on what is no junk: `until clean` for the defaults",
     )
-    replicates: ReplicateSettings | None = Field(
+    replicates: Replicates = Field(
         None, description="also fit with other seeds and say what agrees: a number, or a section"
     )
     consensus: ConsensusSettings | None = Field(None, description="back-projected map, half-maps")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field
 
 from tomopipe.config.base import Section
 
@@ -23,15 +23,6 @@ class RepeatSettings(Section):
         None, ge=1, description="which round this is; written by tomopipe, leave it out"
     )
 
-    @model_validator(mode="before")
-    @classmethod
-    def _from_words(cls, raw: Any) -> Any:
-        if isinstance(raw, str):
-            if raw != "until clean":
-                raise ValueError(f"{raw!r} is not known: write `until clean`")
-            return {}
-        return raw
-
 
 class ReplicateSettings(Section):
     """Fits of the same particles with other seeds; a number alone is their count.
@@ -44,7 +35,26 @@ class ReplicateSettings(Section):
         None, ge=1, description="which replicate this is; written by tomopipe, leave it out"
     )
 
-    @model_validator(mode="before")
-    @classmethod
-    def _from_number(cls, raw: Any) -> Any:
-        return {"count": raw} if isinstance(raw, int) and not isinstance(raw, bool) else raw
+
+def _from_words(raw: Any) -> Any:
+    return {} if raw == "until clean" else raw
+
+
+def _from_number(raw: Any) -> Any:
+    return {"count": raw} if isinstance(raw, int) and not isinstance(raw, bool) else raw
+
+
+# Both may be written short.
+Repeat = Annotated[
+    RepeatSettings | None,
+    BeforeValidator(
+        _from_words, json_schema_input_type=RepeatSettings | Literal["until clean"] | None
+    ),
+]
+Replicates = Annotated[
+    ReplicateSettings | None,
+    BeforeValidator(
+        _from_number,
+        json_schema_input_type=ReplicateSettings | Annotated[int, Field(ge=2, le=20)] | None,
+    ),
+]
