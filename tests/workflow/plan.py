@@ -22,21 +22,29 @@ FOLDERS = (
 )
 
 
-def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run snakemake on the workflow of this checkout with `folder` as working directory."""
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
+def snakemake(
+    folder: Path, *arguments: str, first: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run snakemake on the workflow of this checkout with `folder` as working directory.
+
+    Python code `first` runs before it in the same process.
+    """
+    here = f"import sys; sys.path.insert(0, {str(ROOT)!r})"
+    start = f"{here}\n{first}\nfrom snakemake.cli import main\nmain()" if first else ""
+    command = [sys.executable, *(["-c", start] if first else ["-m", "snakemake"])]
+    command += ["--snakefile", str(ROOT / "Snakefile")]
     return subprocess.run(
         [*command, "--directory", str(folder), *arguments],
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
     )
 
 
-def planned(folder: Path, config: Path, *arguments: str) -> Counter[str]:
+def planned(folder: Path, config: Path, *arguments: str, first: str = "") -> Counter[str]:
     """Jobs of a dry run as `branch or data set: rule`, e.g. `pilot/linear`, without `all`."""
-    result = snakemake(folder, "--configfile", str(config), "-n", *arguments)
+    result = snakemake(folder, "--configfile", str(config), "-n", *arguments, first=first)
     assert result.returncode == 0, result.stdout + result.stderr
     text = result.stdout + result.stderr
     wanted = re.findall(r"^Job \d+: (.+)$", text, re.MULTILINE)

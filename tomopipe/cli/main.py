@@ -33,6 +33,7 @@ VERBS = {
     "analyze": "analyze",
     "classes": "classes",
     "junk": "junk",
+    "agreement": "agreement",
     "export": "export",
     "recover": "recover",
     "report": "report",

@@ -110,3 +110,11 @@ def taken_from(name: str, branch: Branch, stage: str) -> str | None:
         return written_name(name, branch) if stage == "consensus" else None
     again = branch.repeat is not None and (branch.repeat.round or 1) > 1
     return branch.parent if again and stage != "export" else None
+
+
+def replicates_of(branches: Mapping[str, Branch], name: str) -> list[str]:
+    """A branch and its further replicates, in order; nothing for a branch without any."""
+    own = branches[name].replicates
+    if own is None or own.number != 1:
+        return []
+    return [name, *(f"{name}_replicate{number}" for number in range(2, own.count + 1))]

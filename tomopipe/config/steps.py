@@ -26,6 +26,7 @@ STEP_FORMAT: Final[dict[str, int]] = {
     "classes": 1,
     "junk": 2,
     "export": 1,
+    "agreement": 1,
     "recovery": 1,
     "report": 2,
 }

@@ -89,6 +89,28 @@ rule junk:
         "{params.same_as} --settings {params.settings:q} --threads {threads} &> {log}"
 
 
+rule agreement:
+    input:
+        clusters=of_replicates("clusters.parquet"),
+        latents=of_replicates("latents.parquet"),
+    output:
+        record="<results>/branches/{branch}/agreement/agreement.json",
+        particles="<results>/branches/{branch}/agreement/agreement.parquet",
+    log:
+        "<logs>/branches/{branch}/agreement.log",
+    benchmark:
+        "<benchmarks>/branches/{branch}/agreement.tsv"
+    params:
+        version=STEP_FORMAT["agreement"],
+        analyses=lambda wildcards, input: [str(Path(file).parent) for file in input.clusters],
+        out=subpath(output.record, parent=True),
+    message:
+        "{wildcards.branch}: do its replicates agree?"
+    shell:
+        "python -m tomopipe agreement {params.analyses} --out {params.out} "
+        "--threads {threads} &> {log}"
+
+
 rule export:
     input:
         source=of_dataset("import.json"),

@@ -126,6 +126,14 @@ def same_as_flag(stage):
     return flag
 
 
+def of_replicates(file):
+    """An input function: a file of the analyses of all replicates, the branch's own first."""
+    return lambda wildcards: [
+        f"<results>/branches/{name}/analysis/{file}"
+        for name in replicates_of(CONFIG.branches, wildcards.branch)
+    ]
+
+
 def folder_flag(flag, item):
     """A params function: `--flag FOLDER` of an input that only some branches have."""
     return lambda wildcards, input: (
@@ -190,4 +198,9 @@ def stage_files(wildcards):
         f"<results>/branches/{name}/{STAGE_RESULT[stage]}"
         for name in CONFIG.ready
         for stage in CONFIG.branches[name].stages
-    ] + [f"<results>/branches/{name}/selected.parquet" for name in CONFIG.ready]
+    ] + [
+        f"<results>/branches/{name}/{file}"
+        for name in CONFIG.ready
+        for file in ("selected.parquet", "agreement/agreement.json")
+        if file == "selected.parquet" or replicates_of(CONFIG.branches, name)
+    ]
