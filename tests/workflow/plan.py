@@ -22,9 +22,7 @@ FOLDERS = (
 )
 
 
-def snakemake(
-    folder: Path, *arguments: str, first: str = ""
-) -> subprocess.CompletedProcess[str]:
+def snakemake(folder: Path, *arguments: str, first: str = "") -> subprocess.CompletedProcess[str]:
     """Run snakemake on the workflow of this checkout with `folder` as working directory.
 
     Python code `first` runs before it in the same process.

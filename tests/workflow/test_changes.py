@@ -44,7 +44,13 @@ ALL = {"select", "consensus", "linear"} | NETWORK
 # Change: root, what is changed in root and child, what is planned for them.
 Case = tuple[dict[str, Any], dict[str, Any], dict[str, Any], set[str], set[str]]
 CASES: dict[str, Case] = {
-    "consensus": (ROOT, {"consensus": {"mask_diameter_angstrom": 90}}, {}, {"consensus"} | NETWORK, CHILD),
+    "consensus": (
+        ROOT,
+        {"consensus": {"mask_diameter_angstrom": 90}},
+        {},
+        {"consensus"} | NETWORK,
+        CHILD,
+    ),
     "linear": (ROOT, {"linear": {"components": 3}}, {}, {"linear"} | NETWORK, CHILD),
     "heterogeneous": (ROOT, {"heterogeneous": {"epochs": 3}}, {}, NETWORK, CHILD),
     "convergence": (ROOT, {"convergence": {"patience": 4}}, {}, {"convergence"}, set()),

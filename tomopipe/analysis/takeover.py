@@ -133,6 +133,4 @@ def _copy(stage: str, branch: Path, source: Path) -> None:
                 shutil.copyfile(source / name, temporary)
         return
     with atomic_directory(branch / stage) as folder:
-        shutil.copytree(
-            source / stage, folder, dirs_exist_ok=True, copy_function=shutil.copyfile
-        )
+        shutil.copytree(source / stage, folder, dirs_exist_ok=True, copy_function=shutil.copyfile)

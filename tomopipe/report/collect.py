@@ -12,7 +12,7 @@ import pandas as pd
 
 from tomopipe.analysis.takeover import taken_over
 from tomopipe.config import Config
-from tomopipe.config.cycles import written_name
+from tomopipe.config.cycles import replicates_of, written_name
 from tomopipe.errors import StateError
 from tomopipe.io.atomic import read_json, read_parquet, read_yaml
 from tomopipe.report.provenance import installed_versions, read_benchmarks
@@ -90,6 +90,9 @@ def _branch(config: Config, results: Path, name: str) -> BranchRecord:
     analysis = _analysis(path / "analysis")
     selected = _if_there(path / "selected.parquet", read_parquet)
     missing = tuple(s for s in branch.stages if not _left(path, s))
+    agreed = _if_there(path / "agreement/agreement.json", read_json)
+    if agreed is None and replicates_of(config.branches, name):
+        missing += ("agreement",)
     given = branch.select
     select = given.model_dump(mode="json", exclude_none=True, by_alias=True) if given else {}
     return BranchRecord(
@@ -117,6 +120,7 @@ def _branch(config: Config, results: Path, name: str) -> BranchRecord:
         repeat=branch.repeat,
         replicates=branch.replicates,
         taken=taken_over(path),
+        agreement=agreed,
     )
 
 

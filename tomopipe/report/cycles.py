@@ -71,9 +71,10 @@ def cycle_sentence(branch: BranchRecord, record: Record) -> str:
 
 
 def without_copies(branch: BranchRecord) -> BranchRecord:
-    """A branch as it is shown: a round between that took its results over has nothing to add."""
-    repeat = branch.repeat
-    if repeat is None or repeat.round == repeat.rounds or not branch.taken:
+    """A branch as it is shown: what only repeats or confirms another one has nothing to add."""
+    repeat, own = branch.repeat, branch.replicates
+    copied = repeat is not None and repeat.round != repeat.rounds and bool(branch.taken)
+    if not copied and (own is None or own.number == 1):
         return branch
     return replace(
         branch,

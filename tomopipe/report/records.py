@@ -133,6 +133,7 @@ class BranchRecord:
     repeat: RepeatSettings | None
     replicates: ReplicateSettings | None
     taken: dict[str, str]
+    agreement: dict[str, Any] | None
 
     @property
     def kept(self) -> int | None:

@@ -25,6 +25,7 @@ from tomopipe.report.classes import Classes, classes
 from tomopipe.report.cycles import cycle, cycle_figure, without_copies
 from tomopipe.report.latent import latent_plot
 from tomopipe.report.records import AnalysisRecord, BranchRecord, DatasetRecord, ModelRecord, Record
+from tomopipe.report.replicates import Replicates, replicates
 from tomopipe.report.volumes import encode
 from tomopipe.report.words import (
     Badge,
@@ -79,6 +80,7 @@ class BranchSection:
     confusion: truth.Confusion | None
     coordinate: truth.Coordinate | None
     cycle: Markup | None
+    replicates: Replicates | None
 
 
 def dataset_section(dataset: DatasetRecord) -> DatasetSection:
@@ -151,6 +153,7 @@ def branch_section(branch: BranchRecord, record: Record) -> BranchSection:
         confusion=truth.confusion(branch, dataset),
         coordinate=truth.coordinate(branch, dataset),
         cycle=cycle_figure(cycle(branch, record)),
+        replicates=replicates(branch),
     )
 
 

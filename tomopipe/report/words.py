@@ -11,6 +11,7 @@ from markupsafe import Markup, escape
 
 from tomopipe.report.cycles import cycle_sentence
 from tomopipe.report.records import BranchRecord, DatasetRecord, Record
+from tomopipe.report.replicates import replicates_sentence
 
 _FEW_DATASETS = 3  # are told of one by one
 
@@ -106,6 +107,7 @@ def branch_sentences(branch: BranchRecord, record: Record) -> list[str]:
     found = [
         _particles_sentence(branch, record),
         cycle_sentence(branch, record),
+        replicates_sentence(branch),
         _consensus_sentence(branch),
         _linear_sentence(branch),
         str((branch.fit or {}).get("reason", "")),
