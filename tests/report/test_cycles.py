@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.report.conftest import N, Faker
+from tests.report.conftest import Faker, N
 from tomopipe.analysis.agreement import agreement
 from tomopipe.config import Config, parse_config
 from tomopipe.io.atomic import write_json, write_text

@@ -34,8 +34,8 @@ def decide(evidence: pd.DataFrame, settings: JunkSettings) -> pd.DataFrame:
     as none. A cluster whose particles agree with each other is a structure, and junk only below
     `structure_below`: of a part of the complex that holds a share f of it, the signal is f and the
     correlations are √f, which makes f^¾. So correlations count up to the square root of the signal:
-    misaligned particles make a blob that correlates with any complex. Junk never exceeds `max_junk_fraction` of the particles: beyond it the better clusters
-    become unsure.
+    misaligned particles make a blob that correlates with any complex. Junk never exceeds
+    `max_junk_fraction` of the particles: beyond it the better clusters become unsure.
 
     Parameters
     ----------

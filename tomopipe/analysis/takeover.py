@@ -1,4 +1,4 @@
-"""Results that a branch takes over from another: same particles, same settings, nothing computed."""
+"""Results that a branch takes over from another: same particles, same settings, same stage."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import socket
 import time
@@ -65,7 +64,7 @@ def _elsewhere(lock: Path, root: Path) -> Worker | None:
         return None
     stage = lock.parent.name.removesuffix(".state")
     log = root / "logs" / "branches" / lock.parent.parent.name / f"{stage}.log"
-    times = [os.stat(path).st_mtime for path in (*lock.parent.iterdir(), log) if path.exists()]
+    times = [path.stat().st_mtime for path in (*lock.parent.iterdir(), log) if path.exists()]
     if time.time() - max(times) > _FRESH:
         return None
     return Worker("train", int(held[1]), held[2])
