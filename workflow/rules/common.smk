@@ -15,10 +15,15 @@ try:
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
 
+CHECKOUT = Path(str(workflow.current_basedir)).parents[1]
+
+
+class shell(shell):
+    """The shell of these rules: a prefix of Snakemake's own would reach a workflow around it."""
+
+
 # Every job runs this interpreter and this checkout, installed or not.
-shell.prefix(
-    f"export PATH='{Path(sys.executable).parent}':\"$PATH\" PYTHONPATH='{workflow.basedir}'; "
-)
+shell.prefix(f"export PATH='{Path(sys.executable).parent}':\"$PATH\" PYTHONPATH='{CHECKOUT}'; ")
 
 
 pathvars:
