@@ -114,9 +114,9 @@ class Branch(Section):
             missing = [need for need in needs if not given.intersection(need.split("|"))]
             if getattr(self, stage) is not None and missing:
                 raise ValueError(f"{stage} needs {missing[0].replace('|', ' or ')} in this branch")
-        for name, stage in _REPEATED.items():
-            if getattr(self, name) is not None and stage not in self.stages and not self.is_replica:
-                raise ValueError(f"{name} needs {stage} in this branch: add `{stage}: {{}}`")
+        for name, need in _REPEATED.items():
+            if getattr(self, name) is not None and need not in self.stages and not self.is_replica:
+                raise ValueError(f"{name} needs {need} in this branch: add `{need}: {{}}`")
         if self.fit is not None and (self.linear or self.heterogeneous) is not None:
             raise ValueError("fit holds both models: leave linear and heterogeneous out")
         if self.parent is None and self.select is not None:
