@@ -89,7 +89,7 @@ def _branch(config: Config, results: Path, name: str) -> BranchRecord:
     path, branch = results / "branches" / name, config.branches[name]
     analysis = _analysis(path / "analysis")
     selected = _if_there(path / "selected.parquet", read_parquet)
-    missing = tuple(s for s in branch.stages if not _left(path, s))
+    missing: tuple[str, ...] = tuple(s for s in branch.stages if not _left(path, s))
     agreed = _if_there(path / "agreement/agreement.json", read_json)
     if agreed is None and replicates_of(config.branches, name):
         missing += ("agreement",)
