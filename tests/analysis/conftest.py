@@ -14,7 +14,7 @@ from tomopipe.config.simulate import SimulateSettings
 from tomopipe.dataset.importer import import_star
 from tomopipe.dataset.prepare import prepare
 from tomopipe.dataset.store import Store
-from tomopipe.io.atomic import write_json
+from tomopipe.io.atomic import write_json, write_text
 from tomopipe.io.mrc import read_volume, write_volume
 from tomopipe.physics.fsc import resolution_at
 from tomopipe.physics.mask import soft_mask
@@ -95,6 +95,7 @@ def _consensus(store: Store, folder: Path) -> None:
         write_volume(folder / f"{name}.mrc", getattr(maps, name).numpy(), store.pixel_size)
     write_volume(folder / "mask.mrc", soft_mask(maps.map).numpy(), store.pixel_size)
     found = resolution_at(maps.fsc_masked, store.pixel_size, 0.5)
+    write_text(folder / "fsc.csv", pd.DataFrame({"fsc": maps.fsc}).to_csv(index=False))
     write_json(folder / "consensus.json", {"resolution_05_angstrom": found})
 
 

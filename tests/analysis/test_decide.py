@@ -24,6 +24,8 @@ def evidence(signal, cc, count, *, error=None, noise=0.0, seed=0):
             "place": 1.0,
             "latent_norm": 1.0,
             "error_mean": 1.0 if error is None else error,
+            "resolution": np.nan,
+            "expected": 30.0,
         }
     )
 
@@ -55,6 +57,22 @@ def test_without_junk_nothing_is_junk_or_unsure(seed):
 def test_a_smaller_compositional_state_is_not_junk():
     # a large lobe alone, a quarter of the particles
     assert decisions(evidence([1, 1, 0.65], [0.95, 0.95, 0.8], [150, 150, 100])) == ["keep"] * 3
+
+
+def test_a_small_part_of_the_complex_is_no_junk_if_its_particles_agree():
+    # a third of it: signal 1/3, correlations √(1/3)
+    table = evidence([1, 1, 0.33], [0.95, 0.95, 0.55], [150, 150, 80])
+    assert decisions(table)[-1] == "junk"
+    found = decide(table.assign(resolution=[25, 25, 32]), JunkSettings()).iloc[-1]
+    assert found["decision"] == "unsure"
+    assert "agree with each other to 32 Å" in found["reason"]
+    assert decisions(table.assign(resolution=[25, 25, 60]))[-1] == "junk"
+    blob = evidence([1, 1, 0.33], [0.95, 0.95, 0.77], [150, 150, 80])  # as misaligned ones make
+    assert decisions(blob.assign(resolution=[25, 25, 32]))[-1] == "junk"
+    few = evidence([1, 1, 0.33], [0.95, 0.95, 0.55], [150, 150, 20])
+    assert decisions(few.assign(resolution=[25, 25, 32]))[-1] == "junk"
+    weaker = evidence([1, 1, 0.1], [0.95, 0.95, 0.3], [150, 150, 80])
+    assert decisions(weaker.assign(resolution=[25, 25, 32]))[-1] == "junk"
 
 
 def test_a_half_and_half_cluster_is_unsure():

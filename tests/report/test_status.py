@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -68,3 +72,63 @@ def test_a_run_that_has_not_begun_is_not_run(
     )
     assert main(["status", "--config", "c.yaml"]) == 0
     assert "b: not run" in capsys.readouterr().out
+
+
+def test_running_is_what_a_living_process_writes(empty_results: tuple[Config, Path]) -> None:
+    config, root = empty_results
+    out = root / "branches/pilot/linear"
+    out.parent.mkdir(parents=True)
+    # stands for `python -m tomopipe linear STORE --out …`: only its words and its life count
+    words = ["tomopipe", "linear", "store", "--out", str(out)]
+    process = subprocess.Popen(
+        [sys.executable, "-c", "print(flush=True); input()", *words],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout is not None and process.stdin is not None
+    process.stdout.readline()
+    found = status(config, collect(config, root))
+    assert found["branches"]["pilot"]["state"] == "running"
+    assert f"pilot: running (linear, process {process.pid} on" in status_words(found)
+    assert found["branches"]["clean"]["state"] == "not run"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdin.close()
+    process.stdout.close()
+    assert status(config, collect(config, root))["branches"]["pilot"]["state"] == "not run"
+
+
+@pytest.mark.parametrize(
+    ("host", "age", "state"),
+    [
+        ("elsewhere", 60, "running"),
+        ("elsewhere", 3600, "not run"),
+        (socket.gethostname(), 60, "not run"),  # here its process would be seen
+    ],
+)
+def test_a_training_elsewhere_is_known_by_its_lock(
+    host: str, age: float, state: str, empty_results: tuple[Config, Path]
+) -> None:
+    config, root = empty_results
+    lock = root / "branches/clean/heterogeneous.state/lock"
+    lock.parent.mkdir(parents=True)
+    lock.write_text(f"process 1 on {host}")
+    then = lock.stat().st_mtime - age
+    os.utime(lock, (then, then))
+    found = status(config, collect(config, root))
+    assert found["branches"]["clean"]["state"] == state
+
+
+def test_gpu_hours_are_those_of_fits_that_recorded_a_gpu(
+    fake_results: tuple[Config, Path],
+) -> None:
+    config, root = fake_results
+    record = collect(config, root)
+    pilot = record.branches["pilot"]
+    assert status(config, record)["branches"]["pilot"]["gpu_hours"] == 0
+    assert pilot.linear is not None
+    made = pilot.linear.config | {"device": "cuda", "processes": 2}
+    on_gpu = replace(pilot, linear=replace(pilot.linear, config=made))
+    found = status(config, replace(record, branches=record.branches | {"pilot": on_gpu}))
+    assert found["branches"]["pilot"]["gpu_hours"] == pytest.approx(2 * 12.5 / 3600)
+    assert "0.0069 GPU hours" in status_words(found)

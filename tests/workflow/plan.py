@@ -11,6 +11,8 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+from tomopipe.config import STEP_FORMAT
+
 # Half of the time of a plan is the import of Snakemake: a server does it once, and every call is
 # a fork of that server.
 _FORKS = multiprocessing.get_context("forkserver")
@@ -30,22 +32,27 @@ FOLDERS = (
 )
 
 
-def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run snakemake on the workflow of this checkout with `folder` as working directory."""
+def snakemake(folder: Path, *arguments: str, raised: str = "") -> subprocess.CompletedProcess[str]:
+    """Run snakemake on the workflow of this checkout with `folder` as working directory.
+
+    The step format of a step that is `raised` is one more than it is.
+    """
     words = ["--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder), *arguments]
     with tempfile.NamedTemporaryFile() as out, tempfile.NamedTemporaryFile() as err:
-        process = _FORKS.Process(target=_call, args=(words, folder, out.name, err.name))
+        process = _FORKS.Process(target=_call, args=(words, folder, out.name, err.name, raised))
         process.start()
-        process.join(timeout=120)
-        assert process.exitcode is not None, f"snakemake {words} takes longer than 120 s"
+        process.join(timeout=300)
+        assert process.exitcode is not None, f"snakemake {words} takes longer than 300 s"
         said = (Path(out.name).read_text(), Path(err.name).read_text())
     return subprocess.CompletedProcess(words, process.exitcode, *said)
 
 
-def _call(words: list[str], folder: Path, out: str, err: str) -> None:
+def _call(words: list[str], folder: Path, out: str, err: str, raised: str) -> None:
     """In the forked process: what `python -m snakemake` does, with output to files."""
     from snakemake.cli import main
 
+    if raised:
+        STEP_FORMAT[raised] += 1
     os.chdir(folder)
     for stream, path in ((sys.stdout, out), (sys.stderr, err)):
         stream.flush()
@@ -53,9 +60,9 @@ def _call(words: list[str], folder: Path, out: str, err: str) -> None:
     main(words)
 
 
-def planned(folder: Path, config: Path, *arguments: str) -> Counter[str]:
+def planned(folder: Path, config: Path, *arguments: str, raised: str = "") -> Counter[str]:
     """Jobs of a dry run as `branch or data set: rule`, e.g. `pilot/linear`, without `all`."""
-    result = snakemake(folder, "--configfile", str(config), "-n", *arguments)
+    result = snakemake(folder, "--configfile", str(config), "-n", *arguments, raised=raised)
     assert result.returncode == 0, result.stdout + result.stderr
     text = result.stdout + result.stderr
     wanted = re.findall(r"^Job \d+: (.+)$", text, re.MULTILINE)

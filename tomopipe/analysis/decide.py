@@ -31,8 +31,11 @@ def decide(evidence: pd.DataFrame, settings: JunkSettings) -> pd.DataFrame:
     particles. All others are measured by them: `share_X` is a cluster's X over theirs, and
     `share` the geometric mean of the signal's and of the two correlations' mean: the images and
     the maps must both disagree. A difference within `sigmas` spreads of the good clusters counts
-    as none. Junk never exceeds `max_junk_fraction` of the particles: beyond it the better clusters
-    become unsure.
+    as none. A cluster whose particles agree with each other is a structure, and junk only below
+    `structure_below`: of a part of the complex that holds a share f of it, the signal is f and the
+    correlations are √f, which makes f^¾. So correlations count up to the square root of the signal:
+    misaligned particles make a blob that correlates with any complex. Junk never exceeds
+    `max_junk_fraction` of the particles: beyond it the better clusters become unsure.
 
     Parameters
     ----------
@@ -44,8 +47,8 @@ def decide(evidence: pd.DataFrame, settings: JunkSettings) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        `evidence` with share_signal, share_agreement, share_cc_volume, share, good, decision and
-        reason.
+        `evidence` with share_signal, share_agreement, share_cc_volume, share, good, structure,
+        decision and reason.
     """
     table = evidence.copy()
     count = table["count"].to_numpy(float)
@@ -62,22 +65,39 @@ def decide(evidence: pd.DataFrame, settings: JunkSettings) -> pd.DataFrame:
         table[f"share_{name}"] = share
         noise = settings.sigmas * np.sqrt(spread**2 + np.square(error))
         significant.append(np.where(reference - value > noise, share, 1.0))
-    table["share"] = _combined(*significant)
+    supported = np.sqrt(significant[0])
+    table["share"] = _combined(significant[0], *np.minimum(significant[1:], supported))
     table["good"] = good
+    table["structure"] = _are_structures(table, settings)
     doubts = _doubts(table, good, settings)
     table["decision"] = _decisions(table, doubts, settings)
     table["reason"] = [_reason(row, doubts[i]) for i, (_, row) in enumerate(table.iterrows())]
     return _limit_junk(table, settings)
 
 
+def _are_structures(table: pd.DataFrame, settings: JunkSettings) -> Array:
+    """Clusters that are a structure: a bool each.
+
+    Their particles agree with each other as those of any as large, and show in their images what
+    the correlation of their maps says that they have in common with the consensus.
+    """
+    agree = table["resolution"] <= settings.structure_ratio * table["expected"]
+    maps = 0.5 * (table["share_agreement"] + table["share_cc_volume"])
+    shown = table["share_signal"] >= settings.structure_signal * maps**2
+    enough = table["count"] >= settings.structure_particles
+    found: Array = (agree & shown & enough).to_numpy(bool)
+    return found
+
+
 def _decisions(table: pd.DataFrame, doubts: list[list[str]], settings: JunkSettings) -> list[str]:
     result = []
+    limits = np.where(table["structure"], settings.structure_below, settings.junk_below)
     for i, (share, good, count) in enumerate(
         zip(table["share"], table["good"], table["count"], strict=True)
     ):
         if good or share >= 0.9 or (share >= settings.unsure_below and len(doubts[i]) < 2):
             result.append(KEEP)
-        elif share >= settings.junk_below or count < settings.min_particles:
+        elif share >= limits[i] or count < settings.min_particles:
             result.append(UNSURE)
         else:
             result.append(JUNK)
@@ -110,7 +130,12 @@ def _reason(row: pd.Series, doubts: list[str]) -> str:
         sentence += f"; {row['without_signal']:.0%} of its particles show next to no signal"
     if doubts and row["decision"] != KEEP:
         sentence += "; " + ", ".join(doubts)
-    if row["decision"] == UNSURE:
+    if row["decision"] == UNSURE and row["structure"]:
+        sentence += (
+            f"; its particles agree with each other to {row['resolution']:.0f} Å, as those of a "
+            "structure do, perhaps of a part of the complex"
+        )
+    elif row["decision"] == UNSURE:
         sentence += "; this is too little to be sure of"
     return sentence + "."
 

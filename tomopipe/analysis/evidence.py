@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 
 from tomopipe.analysis.cluster_maps import particle_map, positions
+from tomopipe.analysis.coherence import add_coherence
 from tomopipe.analysis.compare import correlation_matrix, read_maps
 from tomopipe.analysis.latent import Array, Latents
 from tomopipe.analysis.signal import consensus_signal
@@ -46,6 +47,8 @@ def gather_evidence(
     signal, signal_error, without_signal
         Mean contrast of the consensus in its particles' images, its standard error, and the share
         of its particles below a quarter of the overall median.
+    resolution, expected
+        Where its half-maps agree (Å, FSC 0.143), and those of as many particles of all together.
     place, volume_pc0, volume_pc1
         Distance of its volume from the middle of all volumes, in typical distances, and its
         coordinates in the PCA of the volumes.
@@ -64,6 +67,7 @@ def gather_evidence(
     everything = np.concatenate([consensus.map[None], volumes])
     table["cc_volume"] = correlation_matrix(everything, consensus.mask)[0, 1:]
     _add_backprojections(table, labels, store, analysis_dir, consensus, settings)
+    add_coherence(table, analysis_dir, consensus_dir, store.pixel_size)
     masked = consensus.halves * consensus.mask
     particles = pd.DataFrame(
         {"uid": store.uids, "cluster": labels.loc[list(store.uids)].to_numpy()}

@@ -78,6 +78,7 @@ def fit(
         "reason": reason(settings, target, compared),
         "comparison": asdict(compared) if compared is not None else None,
         "clusters": len(found.chosen.centres),
+        "device": target.type,
         "method": found.method,
         "fingerprint": clusters_fingerprint(clusters),
         "n_particles": store.n_particles,

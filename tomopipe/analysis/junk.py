@@ -6,13 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from tomopipe.analysis.clusters import clusters_fingerprint
 from tomopipe.analysis.decide import decide
 from tomopipe.analysis.evidence import gather_evidence
 from tomopipe.analysis.latent import read_latents
-from tomopipe.analysis.selection import read_selection, write_selection
+from tomopipe.analysis.selection import looks_edited, read_selection, write_selection
 from tomopipe.config.analysis import JunkSettings
 from tomopipe.dataset.store import Store
 from tomopipe.errors import StateError
@@ -39,7 +38,8 @@ def find_junk(
     out_selection
         Editable decisions, see `tomopipe.analysis.selection`.
     out_evidence
-        Table of `gather_evidence` with shares, decision and reason, a row per cluster. Beside it
+        Table of `gather_evidence` with shares, decision and reason, a row per cluster, and the
+        settings among its attributes. Beside it
         `junk_particles.parquet`: uid, cluster, signal (1 = the good clusters' mean), error.
     settings
         Limits.
@@ -67,6 +67,7 @@ def find_junk(
     typical = table.loc[table["good"], "signal"].mean()
     particles["signal"] = particles["signal"] / typical if typical > 0 else np.nan
     write_parquet(out_evidence.with_name("junk_particles.parquet"), particles)
+    table.attrs["settings"] = settings.model_dump(mode="json")
     write_parquet(out_evidence, table)
     if not edited:
         write_selection(out_selection, table, fingerprint)
@@ -87,18 +88,6 @@ def _edited_by_person(path: Path, clusters: pd.DataFrame) -> bool:
     try:
         return read_selection(path, clusters).person
     except StateError:
-        if not _looks_edited(text):
+        if not looks_edited(text):
             return False
         raise
-
-
-def _looks_edited(text: str) -> bool:
-    """Whether any decision in a selection file differs from the proposal, or says so."""
-    try:
-        content = yaml.safe_load(text)
-        entries = content["clusters"].values()
-        return content.get("decided_by") == "person" or any(
-            entry["decision"] != entry.get("automatic") for entry in entries
-        )
-    except (yaml.YAMLError, AttributeError, KeyError, TypeError):
-        return True  # a person broke it while editing: never throw that away

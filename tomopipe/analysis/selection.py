@@ -144,3 +144,15 @@ def _word(path: Path, cluster: int, entry: Any) -> str:
             f"{path}: decision of cluster {cluster} is {word!r}: write keep, junk or unsure"
         )
     return str(word)
+
+
+def looks_edited(text: str) -> bool:
+    """Whether any decision in a selection file differs from the proposal, or says so."""
+    try:
+        content = yaml.safe_load(text)
+        entries = content["clusters"].values()
+        return content.get("decided_by") == "person" or any(
+            entry["decision"] != entry.get("automatic") for entry in entries
+        )
+    except (yaml.YAMLError, AttributeError, KeyError, TypeError):
+        return True  # a person broke it while editing: never throw that away

@@ -5,7 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tomopipe.cli.arguments import add_particles, add_store, kept_uids, model_files
+from tomopipe.cli.arguments import (
+    add_particles,
+    add_same_as,
+    add_store,
+    is_taken_over,
+    kept_uids,
+    model_files,
+)
 from tomopipe.cli.settings import add_settings, read_settings
 
 HELP = "cluster the latents, and make volumes across the latent space"
@@ -21,6 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for tables and volumes")
     add_particles(parser)
+    add_same_as(parser)
     add_settings(parser, AnalysisSettings)
 
 
@@ -34,4 +42,5 @@ def run(args: argparse.Namespace) -> None:
 
     inputs = [args.store, *model_files(args.model), args.particles]
     with recorded("analysis", args.out, settings, inputs=inputs):
-        analyze(args.store, args.model, args.out, settings, uids=kept_uids(args.particles))
+        if not is_taken_over(args, "analysis", settings):
+            analyze(args.store, args.model, args.out, settings, uids=kept_uids(args.particles))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from tomopipe.errors import ConfigError, StateError
 
 if TYPE_CHECKING:
+    from tomopipe.config.base import Section
     from tomopipe.config.run import Config
 
 
@@ -80,6 +82,31 @@ def kept_uids(table: Path | None) -> list[str] | None:
 def model_files(folder: Path) -> list[Path]:
     """What later steps read of a model."""
     return [folder / name for name in ("config.json", "model.safetensors", "latents.parquet")]
+
+
+def add_same_as(parser: argparse.ArgumentParser) -> None:
+    """Add `--same-as`."""
+    parser.add_argument(
+        "--same-as",
+        type=Path,
+        metavar="BRANCH",
+        help="folder of another branch: where it kept the same particles and was made with the "
+        "same settings, its result is copied to OUT, which must lie in a branch's folder",
+    )
+
+
+def is_taken_over(args: argparse.Namespace, stage: str, settings: Section) -> bool:
+    """Whether a result was taken over, as `--same-as` allows, so that nothing is left to do."""
+    if args.same_as is None and not (args.out.parent / "taken_over").is_dir():
+        return False
+    from tomopipe.analysis.takeover import take_over
+
+    leads = os.environ.get("RANK", "0") == "0"  # of the processes of torchrun
+    wanted = settings.model_dump(mode="json")
+    done = take_over(stage, args.out.parent, args.same_as, wanted, leads=leads)
+    if done:
+        print(f"{stage}: taken over from {args.same_as}: same particles, same settings")
+    return done
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:

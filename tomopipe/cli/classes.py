@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tomopipe.cli.arguments import add_device, add_store
+from tomopipe.cli.arguments import add_device, add_same_as, add_store, is_taken_over
 from tomopipe.cli.settings import add_settings, read_settings
 
 HELP = "reconstruct every cluster in two halves and compare it with the model's volume"
@@ -21,6 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for maps and tables")
     add_device(parser)
+    add_same_as(parser)
     add_settings(parser, ClassesSettings)
 
 
@@ -35,6 +36,8 @@ def run(args: argparse.Namespace) -> None:
 
     inputs = [args.store, args.analysis / "clusters.parquet", args.analysis / "volumes"]
     with recorded("classes", args.out, settings, inputs=inputs):
+        if is_taken_over(args, "classes", settings):
+            return
         found = validate_classes(
             args.store, args.analysis, args.out, settings, device=pick_device(args.device)
         )

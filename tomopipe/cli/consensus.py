@@ -5,7 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tomopipe.cli.arguments import add_device, add_particles, add_store, kept_uids
+from tomopipe.cli.arguments import (
+    add_device,
+    add_particles,
+    add_same_as,
+    add_store,
+    is_taken_over,
+    kept_uids,
+)
 from tomopipe.cli.settings import add_settings, read_settings
 
 HELP = "back-project the consensus map, half-maps and FSC"
@@ -19,6 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for maps and fsc.csv")
     add_particles(parser)
     add_device(parser)
+    add_same_as(parser)
     add_settings(parser, ConsensusSettings)
 
 
@@ -33,4 +41,6 @@ def run(args: argparse.Namespace) -> None:
 
     device = pick_device(args.device)
     with recorded("consensus", args.out, settings, inputs=[args.store, args.particles]):
+        if is_taken_over(args, "consensus", settings):
+            return
         consensus(args.store, args.out, settings, uids=kept_uids(args.particles), device=device)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tomopipe.cli.arguments import model_files
+from tomopipe.cli.arguments import add_same_as, is_taken_over, model_files
 from tomopipe.cli.settings import add_settings, read_settings
 
 HELP = "say whether a training has converged, with the evidence"
@@ -17,6 +17,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument("model", type=Path, metavar="MODEL", help="folder made by `tomopipe train`")
     parser.add_argument("--out", type=Path, required=True, help="folder for convergence.json")
+    add_same_as(parser)
     add_settings(parser, ConvergenceSettings)
 
 
@@ -30,4 +31,5 @@ def run(args: argparse.Namespace) -> None:
 
     inputs = [*model_files(args.model), args.model / "metrics.jsonl", args.model / "snapshots"]
     with recorded("convergence", args.out, settings, inputs=inputs):
-        assess(args.model, args.out, settings)
+        if not is_taken_over(args, "convergence", settings):
+            assess(args.model, args.out, settings)

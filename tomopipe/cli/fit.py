@@ -5,7 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tomopipe.cli.arguments import add_device, add_particles, add_store, kept_uids
+from tomopipe.cli.arguments import (
+    add_device,
+    add_particles,
+    add_same_as,
+    add_store,
+    is_taken_over,
+    kept_uids,
+)
 from tomopipe.cli.settings import add_settings, read_settings
 
 HELP = "find heterogeneity with the default models: latents and clusters of every particle"
@@ -22,6 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add_particles(parser)
     add_device(parser)
+    add_same_as(parser)
     add_settings(parser, FitSettings)
 
 
@@ -34,6 +42,8 @@ def run(args: argparse.Namespace) -> None:
     from tomopipe.lineage.write import recorded
 
     with recorded("fit", args.out, settings, inputs=[args.store, args.particles]):
+        if is_taken_over(args, "fit", settings):
+            return
         record = fit(
             args.store,
             args.out,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tomopipe.cli.arguments import add_store
+from tomopipe.cli.arguments import add_same_as, add_store, is_taken_over
 from tomopipe.cli.settings import add_settings, read_settings
 
 HELP = "judge every cluster: keep, junk or unsure, with reasons"
@@ -23,6 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--evidence", type=Path, required=True, help="junk.parquet, row per cluster"
     )
+    add_same_as(parser)
     add_settings(parser, JunkSettings)
 
 
@@ -39,6 +40,8 @@ def run(args: argparse.Namespace) -> None:
     inputs = [args.store, args.model / "latents.parquet", args.consensus]
     inputs += [args.analysis / name for name in of_analysis]
     with recorded("junk", args.out, settings, inputs=inputs, outputs=lambda: left):
+        if is_taken_over(args, "junk", settings):
+            return
         find_junk(
             args.store, args.model, args.analysis, args.consensus, args.out, args.evidence, settings
         )

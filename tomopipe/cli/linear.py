@@ -5,7 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tomopipe.cli.arguments import add_device, add_particles, add_store, kept_uids
+from tomopipe.cli.arguments import (
+    add_device,
+    add_particles,
+    add_same_as,
+    add_store,
+    is_taken_over,
+    kept_uids,
+)
 from tomopipe.cli.settings import add_settings, read_settings
 
 HELP = "fit the linear model: eigenvolumes, latents with covariance"
@@ -19,6 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for model and latents")
     add_particles(parser)
     add_device(parser)
+    add_same_as(parser)
     add_settings(parser, LinearSettings)
 
 
@@ -33,4 +41,6 @@ def run(args: argparse.Namespace) -> None:
 
     device = pick_device(args.device)
     with recorded("linear", args.out, settings, inputs=[args.store, args.particles]):
+        if is_taken_over(args, "linear", settings):
+            return
         fit_linear(args.store, args.out, settings, uids=kept_uids(args.particles), device=device)

@@ -34,6 +34,7 @@ VERBS = {
     "analyze": "analyze",
     "classes": "classes",
     "junk": "junk",
+    "agreement": "agreement",
     "export": "export",
     "recover": "recover",
     "report": "report",

@@ -5,7 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tomopipe.cli.arguments import add_particles, add_store, kept_uids
+from tomopipe.cli.arguments import (
+    add_particles,
+    add_same_as,
+    add_store,
+    is_taken_over,
+    kept_uids,
+)
 from tomopipe.cli.settings import add_settings, read_settings
 
 HELP = "train a neural model, or go on with one that was interrupted"
@@ -29,6 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--linear", type=Path, help="linear model of the same branch: a warm start")
     parser.add_argument("--consensus", type=Path, help="consensus of the same branch: a warm start")
     add_particles(parser)
+    add_same_as(parser)
     add_settings(parser, HeterogeneousSettings, HomogeneousSettings)
 
 
@@ -46,6 +53,8 @@ def run(args: argparse.Namespace) -> None:
         from tomopipe.training.neural import train_homogeneous
 
         with recorded("homogeneous", args.out, homogeneous, inputs=inputs[:-1]):
+            if is_taken_over(args, "homogeneous", homogeneous):
+                return
             train_homogeneous(
                 args.store, args.out, homogeneous, uids=uids, state=state, consensus=args.consensus
             )
@@ -54,6 +63,8 @@ def run(args: argparse.Namespace) -> None:
     from tomopipe.training.neural import train_heterogeneous
 
     with recorded("heterogeneous", args.out, heterogeneous, inputs=inputs):
+        if is_taken_over(args, "heterogeneous", heterogeneous):
+            return
         train_heterogeneous(
             args.store,
             args.out,

@@ -71,6 +71,28 @@ class JunkSettings(Section):
     unsure_below: float = Field(
         0.7, ge=0, le=1, description="unsure when agreement is below this share"
     )
+    structure_below: float = Field(
+        0.3,
+        ge=0,
+        le=1,
+        description="junk_below for a cluster whose particles agree with each other: it is a "
+        "structure, and a fifth of the complex still has this share",
+    )
+    structure_ratio: float = Field(
+        1.5,
+        ge=1,
+        description="they agree when half-maps reach at most this many times the resolution (Å) "
+        "that as many particles of all clusters would",
+    )
+    structure_signal: float = Field(
+        0.75,
+        ge=0,
+        description="and when their images show at least this share of the signal that the "
+        "correlation of their maps promises, which is its square",
+    )
+    structure_particles: int = Field(
+        30, ge=2, description="with fewer particles this cannot be told"
+    )
     sigmas: float = Field(
         4.0, gt=0, description="differences within this many spreads of the good clusters are noise"
     )

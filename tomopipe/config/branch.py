@@ -12,6 +12,7 @@ from tomopipe.config.fit import FitSettings
 from tomopipe.config.importing import ExportSettings
 from tomopipe.config.linear import ConsensusSettings, LinearSettings
 from tomopipe.config.reconstruct import ClassesSettings
+from tomopipe.config.repeat import Repeat, Replicates
 from tomopipe.config.sources import Name
 from tomopipe.config.training import HeterogeneousSettings, HomogeneousSettings
 from tomopipe.errors import ConfigError
@@ -39,6 +40,11 @@ NEEDS: dict[Stage, tuple[str, ...]] = {
     "export": ("analysis",),
 }
 
+# What a branch that runs more than once must have.
+_REPEATED = {"repeat": "junk", "replicates": "analysis"}
+# What replicates run, which are there to be compared with the first of them.
+_REPLICATED = {"consensus", "fit", "linear", "heterogeneous", "analysis"}
+
 # Stages that run without a section of their own, with their defaults.
 _FOLLOWING: dict[Stage, type[Section]] = {
     "convergence": ConvergenceSettings,
@@ -57,6 +63,13 @@ class Branch(Section):
     parent: Name | None = Field(None, description="branch whose particles this one starts from")
     select: Select | None = Field(
         None, description="which of the parent's particles to keep; `{}` = undecided, waits"
+    )
+    repeat: Repeat = Field(
+        None,
+        description="run again on what is no junk: `until clean` for the defaults",
+    )
+    replicates: Replicates = Field(
+        None, description="also fit with other seeds and say what agrees: a number, or a section"
     )
     consensus: ConsensusSettings | None = Field(None, description="back-projected map, half-maps")
     fit: FitSettings | None = Field(
@@ -101,6 +114,9 @@ class Branch(Section):
             missing = [need for need in needs if not given.intersection(need.split("|"))]
             if getattr(self, stage) is not None and missing:
                 raise ValueError(f"{stage} needs {missing[0].replace('|', ' or ')} in this branch")
+        for name, need in _REPEATED.items():
+            if getattr(self, name) is not None and need not in self.stages and not self.is_replica:
+                raise ValueError(f"{name} needs {need} in this branch: add `{need}: {{}}`")
         if self.fit is not None and (self.linear or self.heterogeneous) is not None:
             raise ValueError("fit holds both models: leave linear and heterogeneous out")
         if self.parent is None and self.select is not None:
@@ -119,6 +135,8 @@ class Branch(Section):
             on.add("convergence")
         if self.analysis is not None:
             on |= {"classes", "export"}
+        if self.is_replica:
+            on &= _REPLICATED
         return tuple(stage for stage in STAGES if stage in on)
 
     def settings(self, stage: Stage) -> Section:
@@ -129,6 +147,11 @@ class Branch(Section):
         if not isinstance(found, Section):
             raise ConfigError(f"the branch has no section {stage!r}: add `{stage}: {{}}`")
         return found
+
+    @property
+    def is_replica(self) -> bool:
+        """Whether this is one of the further replicates of a branch."""
+        return self.replicates is not None and (self.replicates.number or 1) > 1
 
     @property
     def model(self) -> Literal["fit", "heterogeneous", "linear"]:

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from tomopipe.config.analysis import Select
 from tomopipe.config.base import Section
 from tomopipe.config.branch import Branch, Stage
+from tomopipe.config.cycles import unrolled
 from tomopipe.config.fetch import Download
 from tomopipe.config.messages import config_error, field_names
 from tomopipe.config.sources import Dataset, Name, TiltSeriesSource
@@ -52,6 +53,11 @@ class Config(Section):
     )
     datasets: dict[Name, Dataset] = Field(min_length=1, description="data sets by name")
     branches: dict[Name, Branch] = Field(min_length=1, description="branches by name")
+
+    @field_validator("branches")
+    @classmethod
+    def _unrolled(cls, branches: dict[str, Branch]) -> dict[str, Branch]:
+        return unrolled(branches)
 
     @model_validator(mode="after")
     def _tree(self) -> Config:

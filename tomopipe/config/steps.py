@@ -25,8 +25,9 @@ STEP_FORMAT: Final[dict[str, int]] = {
     "convergence": 1,
     "analysis": 2,
     "classes": 1,
-    "junk": 1,
+    "junk": 2,
     "export": 1,
+    "agreement": 1,
     "recovery": 1,
     "report": 3,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tomopipe.config.cycles import written_name
 from tomopipe.config.run import Config
 
 
@@ -12,7 +13,7 @@ def summary(config: Config) -> str:
 
 def waiting_words(config: Config) -> str:
     """What the undecided branches wait for; empty when nothing waits."""
-    return "\n".join(_waits(config, name) for name in config.waiting)
+    return "\n".join(dict.fromkeys(_waits(config, name) for name in config.waiting))
 
 
 def _line(config: Config, name: str) -> str:
@@ -25,10 +26,11 @@ def _line(config: Config, name: str) -> str:
 
 def _waits(config: Config, name: str) -> str:
     blocker = config.waiting[name]
-    parent = config.branches[blocker].parent
-    if blocker != name:
-        return f"{name} waits for {blocker}, which is undecided"
+    own, other = (written_name(branch, config.branches[branch]) for branch in (name, blocker))
+    if other != own:
+        return f"{own} waits for {other}, which is undecided"
     return (
-        f"{name} waits for a decision: look at {parent} in {config.results}/report.html, then fill "
-        f"in branches.{name}.select (for example `junk: auto` or `clusters: {{keep: [0, 2]}}`)"
+        f"{own} waits for a decision: look at {config.branches[blocker].parent} in "
+        f"{config.results}/report.html, then fill in branches.{own}.select (for example `junk: "
+        "auto` or `clusters: {keep: [0, 2]}`)"
     )

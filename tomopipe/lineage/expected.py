@@ -28,6 +28,7 @@ _TARGETS = {
     "heterogeneous": "latents.parquet",
     "convergence": "",
     "analysis": "analysis.json",
+    "agreement": "agreement.json",
     "classes": "",
     "junk": "junk.parquet",
     "export": "",

@@ -10,7 +10,9 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
+from tomopipe.analysis.takeover import taken_over
 from tomopipe.config import Config
+from tomopipe.config.cycles import replicates_of, written_name
 from tomopipe.errors import StateError
 from tomopipe.io.atomic import read_json, read_parquet, read_yaml
 from tomopipe.lineage.machine import installed_versions
@@ -91,7 +93,10 @@ def _branch(config: Config, results: Path, name: str) -> BranchRecord:
     path, branch = results / "branches" / name, config.branches[name]
     analysis = _analysis(path / "analysis")
     selected = _if_there(path / "selected.parquet", read_parquet)
-    missing = tuple(s for s in branch.stages if not _left(path, s))
+    missing: tuple[str, ...] = tuple(s for s in branch.stages if not _left(path, s))
+    agreed = _if_there(path / "agreement/agreement.json", read_json)
+    if agreed is None and replicates_of(config.branches, name):
+        missing += ("agreement",)
     given = branch.select
     select = given.model_dump(mode="json", exclude_none=True, by_alias=True) if given else {}
     return BranchRecord(
@@ -116,6 +121,11 @@ def _branch(config: Config, results: Path, name: str) -> BranchRecord:
         selection=_selection(path, analysis),
         exports=tuple(sorted((path / "export").rglob("*.star"))),
         lineage=_lineage(path),
+        written=written_name(name, branch),
+        repeat=branch.repeat,
+        replicates=branch.replicates,
+        taken=taken_over(path),
+        agreement=agreed,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from tomopipe.config.repeat import RepeatSettings, ReplicateSettings
 from tomopipe.lineage.record import Lineage
 
 State = Literal["done", "unfinished", "not run", "waiting"]
@@ -104,7 +105,11 @@ class SelectionRecord:
 
 @dataclass(frozen=True)
 class BranchRecord:
-    """Everything a branch has left behind."""
+    """Everything a branch has left behind.
+
+    `written` is its name in the config, which its rounds and replicates share; `taken` holds the
+    stages that it took over, by the branch that they are from.
+    """
 
     name: str
     dataset: str
@@ -126,6 +131,11 @@ class BranchRecord:
     classes: ClassesRecord | None
     selection: SelectionRecord | None
     exports: tuple[Path, ...]
+    written: str
+    repeat: RepeatSettings | None
+    replicates: ReplicateSettings | None
+    taken: dict[str, str]
+    agreement: dict[str, Any] | None
     lineage: tuple[Lineage, ...] = ()
 
     @property

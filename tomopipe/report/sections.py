@@ -22,9 +22,11 @@ from tomopipe.report.cards import (
     with_views,
 )
 from tomopipe.report.classes import Classes, classes
+from tomopipe.report.cycles import cycle, cycle_figure, without_copies
 from tomopipe.report.latent import latent_plot
 from tomopipe.report.provenance import Step, decision, steps
 from tomopipe.report.records import AnalysisRecord, BranchRecord, DatasetRecord, ModelRecord, Record
+from tomopipe.report.replicates import Replicates, replicates
 from tomopipe.report.volumes import encode
 from tomopipe.report.words import (
     Badge,
@@ -81,6 +83,8 @@ class BranchSection:
     coordinate: truth.Coordinate | None
     decision: str
     steps: list[Step]
+    cycle: Markup | None
+    replicates: Replicates | None
 
 
 def dataset_section(dataset: DatasetRecord) -> DatasetSection:
@@ -125,14 +129,15 @@ def _add(
 
 def branch_section(branch: BranchRecord, record: Record) -> BranchSection:
     """Everything that is shown of a branch."""
-    dataset = record.datasets[branch.dataset]
+    dataset, whole = record.datasets[branch.dataset], branch
+    branch = without_copies(branch)
     cards = [] if branch.analysis is None else cluster_cards(branch, branch.analysis)
     paths = map_paths(branch)
     return BranchSection(
         record=branch,
         depth=record.depth(branch.name),
-        sentences=branch_sentences(branch, record),
-        badges=badges(branch),
+        sentences=branch_sentences(whole, record),
+        badges=badges(whole),
         select=select_words(branch.select),
         reasons=[] if branch.selected is None else reasons(branch.selected),
         maps=encode({k: p for k, p in paths.items() if not k.startswith("own_")}),
@@ -154,6 +159,8 @@ def branch_section(branch: BranchRecord, record: Record) -> BranchSection:
         coordinate=truth.coordinate(branch, dataset),
         decision=decision(branch.lineage),
         steps=steps(branch.lineage),
+        cycle=cycle_figure(cycle(branch, record)),
+        replicates=replicates(branch),
     )
 
 

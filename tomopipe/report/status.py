@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from tomopipe.config import Config
+from tomopipe.report.cycles import cycle
 from tomopipe.report.provenance import duration
 from tomopipe.report.records import BranchRecord, Record
+from tomopipe.report.replicates import agreement_words
+from tomopipe.report.running import Worker, workers
 
 _ERROR = re.compile(r"tomopipe: |[\w.]*(Error|Exception|Interrupt)\b")
 _RULES = {"analysis": "analyze"}  # rules that are not called like their stage
@@ -16,9 +19,10 @@ _RULES = {"analysis": "analyze"}  # rules that are not called like their stage
 
 def status(config: Config, record: Record) -> dict[str, Any]:
     """Branches from the roots down, data sets and tilt series, each with its state."""
+    busy = workers(record.root)
     return {
-        "branches": {name: _branch(record, record.branches[name]) for name in record.tree()},
-        "datasets": {name: _dataset(record, name) for name in record.datasets},
+        "branches": {name: _branch(record, record.branches[name], busy) for name in record.tree()},
+        "datasets": {name: _dataset(record, name, busy) for name in record.datasets},
         "tilt_series": {name: _tilt_series(config, record, name) for name in config.tilt_series},
     }
 
@@ -35,6 +39,8 @@ def status_words(found: dict[str, Any]) -> str:
 
 def _said(entry: dict[str, Any]) -> list[str]:
     said = [entry["state"]]
+    if entry.get("running"):
+        said[0] += f" ({'; '.join(entry['running'])})"
     if entry.get("waits_for"):
         said[0] = f"waiting for a decision: select of {entry['waits_for']}"
     if entry.get("missing") and entry["state"] == "unfinished":
@@ -44,23 +50,32 @@ def _said(entry: dict[str, Any]) -> list[str]:
     if entry.get("kept") is not None:
         said.append(f"{entry['kept']:,} of {entry['total']:,} particles")
     said += entry.get("verdicts", [])
-    return [*said, duration(entry["seconds"])] if entry.get("seconds") else said
+    if entry.get("seconds"):
+        said.append(duration(entry["seconds"]))
+    if entry.get("gpu_hours"):
+        said.append(f"{entry['gpu_hours']:.2g} GPU hours")
+    return said
 
 
-def _branch(record: Record, branch: BranchRecord) -> dict[str, Any]:
+def _branch(record: Record, branch: BranchRecord, busy: dict[Path, Worker]) -> dict[str, Any]:
     steps = branch.missing if branch.selected is not None else ("select",)
     logs = record.root / "logs/branches" / branch.name
-    failed = {} if branch.state in ("waiting", "done") else _failure(logs, steps)
+    running = _running(branch.path, busy)
+    quiet = running or branch.state in ("waiting", "done")
+    failed = {} if quiet else _failure(logs, steps)
     return {
         "depth": record.depth(branch.name),
         "parent": branch.parent,
-        "state": "failed" if failed else branch.state,
-        "waits_for": branch.waits or None,
+        "state": "running" if running else "failed" if failed else branch.state,
+        "running": running,
+        "waits_for": record.branches[branch.waits].written if branch.waits else None,
         "missing": list(branch.missing),
         "kept": branch.kept,
         "total": None if branch.selected is None else len(branch.selected),
-        "verdicts": _verdicts(branch),
+        "verdicts": _verdicts(branch, record),
+        "taken_over": branch.taken,
         "seconds": _seconds(record, f"branches/{branch.name}/"),
+        "gpu_hours": _gpu_hours(record, branch),
         **failed,
     }
 
@@ -76,15 +91,46 @@ def _failure(logs: Path, steps: tuple[str, ...]) -> dict[str, str]:
     return {}
 
 
-def _verdicts(branch: BranchRecord) -> list[str]:
+def _verdicts(branch: BranchRecord, record: Record) -> list[str]:
     verdict = (branch.convergence or {}).get("status")
     said = [str(verdict)] if verdict else []
+    if (found := cycle(branch, record)) is not None:
+        said.append(found.words)
+    said += [words] if (words := agreement_words(branch)) else []
+    said += [f"taken over from {source}" for source in dict.fromkeys(branch.taken.values())]
     if branch.selection is not None:
         by = "by a person" if branch.selection.decided_by == "person" else "automatic"
         said.append(f"{branch.selection.particles('junk'):,} junk ({by})")
     if branch.classes is not None and (weak := branch.classes.unsupported):
         said.append(f"classes not supported: {', '.join(str(row['cluster']) for row in weak)}")
     return said
+
+
+def _running(folder: Path, busy: dict[Path, Worker]) -> list[str]:
+    """What is written in a folder now, in words."""
+    own = folder.resolve()
+    return [worker.words for path, worker in busy.items() if path.is_relative_to(own)]
+
+
+def _gpu_hours(record: Record, branch: BranchRecord) -> float:
+    """Hours of GPUs that the fits of a branch took: of those that recorded one, as they did.
+
+    A training that was interrupted counts with the time of all its epochs.
+    """
+    hours = 0.0
+    models = {"linear": branch.linear, "homogeneous": branch.homogeneous}
+    models["heterogeneous"] = branch.heterogeneous
+    found = {stage: model.config for stage, model in models.items() if model is not None}
+    if branch.fit is not None:
+        found = {"fit": branch.fit}
+    for stage, made in found.items():
+        if made.get("device") == "cuda" and stage not in branch.taken:
+            model = models.get(stage)
+            metrics = model.metrics if model is not None else None
+            trained = 0.0 if metrics is None else float(metrics["seconds"].sum())
+            step = _seconds(record, f"branches/{branch.name}/{stage}") or 0.0
+            hours += max(trained, step) * made.get("processes", 1) / 3600
+    return hours
 
 
 def _seconds(record: Record, prefix: str) -> float | None:
@@ -94,14 +140,24 @@ def _seconds(record: Record, prefix: str) -> float | None:
     return float(own["seconds"].sum()) if len(own) else None
 
 
-def _dataset(record: Record, name: str) -> dict[str, Any]:
+def _dataset(record: Record, name: str, busy: dict[Path, Worker]) -> dict[str, Any]:
     path = record.datasets[name].path
     left = [(path / file).exists() for file in ("import.json", "store/store.json")]
     steps = ("extract", "join_extracted", "simulate", "import", "prepare")
-    failed = {} if all(left) else _failure(record.root / "logs/datasets" / name, steps)
-    state = "done" if all(left) else "unfinished" if path.exists() else "not run"
+    running = _running(path, busy)
+    failed = {} if all(left) or running else _failure(record.root / "logs/datasets" / name, steps)
+    state = (
+        "running"
+        if running
+        else "done"
+        if all(left)
+        else "unfinished"
+        if path.exists()
+        else "not run"
+    )
     seconds = _seconds(record, f"datasets/{name}/")
-    return {"state": "failed" if failed else state, "seconds": seconds, **failed}
+    found = {"state": "failed" if failed else state, "running": running, "seconds": seconds}
+    return found | failed
 
 
 def _tilt_series(config: Config, record: Record, name: str) -> dict[str, Any]:

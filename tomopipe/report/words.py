@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup, escape
 
+from tomopipe.report.cycles import cycle_sentence
 from tomopipe.report.records import BranchRecord, DatasetRecord, Record
+from tomopipe.report.replicates import replicates_sentence
 
 _FEW_DATASETS = 3  # are told of one by one
 
@@ -104,6 +106,8 @@ def branch_sentences(branch: BranchRecord, record: Record) -> list[str]:
         return ["Nothing has run yet."]
     found = [
         _particles_sentence(branch, record),
+        cycle_sentence(branch, record),
+        replicates_sentence(branch),
         _consensus_sentence(branch),
         _linear_sentence(branch),
         str((branch.fit or {}).get("reason", "")),
@@ -122,7 +126,7 @@ def waiting_sentence(branch: BranchRecord) -> str:
         return f"Waits for {branch.waits}, which is undecided."
     return (
         f"Waits for your decision: look at the clusters of {branch.parent} above, then fill in "
-        f"`branches.{branch.name}.select` in the config, for example `junk: auto` or "
+        f"`branches.{branch.written}.select` in the config, for example `junk: auto` or "
         "`clusters: {keep: [0, 2]}`, or `file: name.txt` with uids saved from the latent plot."
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -87,7 +88,8 @@ def fit_linear(
     latents = Latents(*(field.cpu() for field in gathered))
     if group.leads:
         volumes = grid.undo_gridding(grid.to_real(model)).cpu() * store.scale
-        _write(out, store, settings, volumes, latents, metrics, float(mask.sum()))
+        machine = {"device": torch.device(device).type, "processes": group.size}
+        _write(out, store, settings, volumes, latents, metrics, float(mask.sum()), machine)
     group.barrier()
 
 
@@ -112,6 +114,7 @@ def _write(
     latents: Latents,
     metrics: list[dict[str, float]],
     mask_voxels: float,
+    machine: dict[str, Any],
 ) -> None:
     """Write model, latents, spectrum and metrics; `volumes` `(K + 1, n, n, n)`, the mean first."""
     components, latents, eigenvalues = orthogonalise(volumes[1:], latents)
@@ -125,6 +128,7 @@ def _write(
                 "particles": fingerprint(list(store.uids)),
                 "n_particles": store.n_particles,
                 "mask_voxels": mask_voxels,
+                **machine,
             },
         )
         write_parquet(folder / "latents.parquet", latent_table(store, latents))

@@ -70,6 +70,11 @@ class _Place:
         """The device."""
         return self.reader.device
 
+    @property
+    def machine(self) -> dict[str, Any]:
+        """What it ran on, for the record."""
+        return {"device": self.target.type, "processes": self.group.size}
+
 
 def train_heterogeneous(
     store_path: Path,
@@ -128,7 +133,8 @@ def train_heterogeneous(
         if group.leads:
             publish_snapshots(run_state.snapshots, out / "snapshots", len(metrics))
             write_parquet(out / "latents.parquet", latents_table(store, z, spread, error))
-            publish(out, model, metrics, store, {"verdict": judge(metrics).sentence})
+            said = {"verdict": judge(metrics).sentence}
+            publish(out, model, metrics, store, said | place.machine)
             run_state.put_away(out)
         group.barrier()
 
@@ -170,7 +176,7 @@ def train_homogeneous(
         model.eval()
         if group.leads:
             write_volume(out / "map.mrc", model.volume().numpy(), store.pixel_size)
-            publish(out, model, metrics, store, {})
+            publish(out, model, metrics, store, place.machine)
             run_state.put_away(out)
         group.barrier()
 

@@ -4,6 +4,7 @@ rule analyze:
         selected="<results>/branches/{branch}/selected.parquet",
         model=of_model("model.safetensors"),
         latents=of_model("latents.parquet"),
+        same=same_as("analysis"),
     output:
         latents="<results>/branches/{branch}/analysis/latents.parquet",
         clusters="<results>/branches/{branch}/analysis/clusters.parquet",
@@ -18,13 +19,15 @@ rule analyze:
     params:
         settings=branch_settings("analysis"),
         version=STEP_FORMAT["analysis"],
+        same_as=same_as_flag("analysis"),
         model=subpath(input.model, parent=True),
         out=subpath(output.summary, parent=True),
     message:
         "{wildcards.branch}: clusters and volumes"
     shell:
         "python -m tomopipe analyze {input.store} {params.model} --particles {input.selected} "
-        "--out {params.out} --settings {params.settings:q} --threads {threads} &> {log}"
+        "--out {params.out} {params.same_as} --settings {params.settings:q} --threads {threads} "
+        "&> {log}"
 
 
 rule classes:
@@ -32,6 +35,7 @@ rule classes:
         store=of_dataset("store"),
         clusters="<results>/branches/{branch}/analysis/clusters.parquet",
         volumes="<results>/branches/{branch}/analysis/volumes",
+        same=same_as("classes"),
     output:
         folder=directory("<results>/branches/{branch}/classes"),
     log:
@@ -43,13 +47,15 @@ rule classes:
     params:
         settings=branch_settings("classes"),
         version=STEP_FORMAT["classes"],
+        same_as=same_as_flag("classes"),
         analysis=subpath(input.clusters, parent=True),
         device=device_flag,
     message:
         "{wildcards.branch}: every cluster's own map against the model"
     shell:
         "python -m tomopipe classes {input.store} {params.analysis} --out {output.folder} "
-        "--settings {params.settings:q} {params.device} --threads {threads} &> {log}"
+        "{params.same_as} --settings {params.settings:q} {params.device} --threads {threads} "
+        "&> {log}"
 
 
 rule junk:
@@ -58,6 +64,7 @@ rule junk:
         latents=of_model("latents.parquet"),
         clusters="<results>/branches/{branch}/analysis/clusters.parquet",
         consensus="<results>/branches/{branch}/consensus/map.mrc",
+        same=same_as("junk"),
     output:
         # update: a decision that a person has made stays there for the verb to see and keep
         selection=update("<results>/branches/{branch}/selection.yaml"),
@@ -70,6 +77,7 @@ rule junk:
     params:
         settings=branch_settings("junk"),
         version=STEP_FORMAT["junk"],
+        same_as=same_as_flag("junk"),
         model=subpath(input.latents, parent=True),
         analysis=subpath(input.clusters, parent=True),
         consensus=subpath(input.consensus, parent=True),
@@ -78,7 +86,29 @@ rule junk:
     shell:
         "python -m tomopipe junk {input.store} --model {params.model} --analysis {params.analysis} "
         "--consensus {params.consensus} --out {output.selection} --evidence {output.evidence} "
-        "--settings {params.settings:q} --threads {threads} &> {log}"
+        "{params.same_as} --settings {params.settings:q} --threads {threads} &> {log}"
+
+
+rule agreement:
+    input:
+        clusters=of_replicates("clusters.parquet"),
+        latents=of_replicates("latents.parquet"),
+    output:
+        record="<results>/branches/{branch}/agreement/agreement.json",
+        particles="<results>/branches/{branch}/agreement/agreement.parquet",
+    log:
+        "<logs>/branches/{branch}/agreement.log",
+    benchmark:
+        "<benchmarks>/branches/{branch}/agreement.tsv"
+    params:
+        version=STEP_FORMAT["agreement"],
+        analyses=lambda wildcards, input: [str(Path(file).parent) for file in input.clusters],
+        out=subpath(output.record, parent=True),
+    message:
+        "{wildcards.branch}: do its replicates agree?"
+    shell:
+        "python -m tomopipe agreement {params.analyses} --out {params.out} "
+        "--threads {threads} &> {log}"
 
 
 rule export:

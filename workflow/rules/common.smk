@@ -7,6 +7,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from tomopipe.config import STEP_FORMAT, parse_config
+from tomopipe.config.cycles import replicates_of, taken_from
 from tomopipe.config.summary import waiting_words
 from tomopipe.errors import ConfigError
 

@@ -132,6 +132,34 @@ def of_model(file):
     )
 
 
+def same_as(stage):
+    """An input function: a stage's result that this branch takes over where it is the same."""
+
+    def path(wildcards):
+        source = taken_from(wildcards.branch, CONFIG.branches[wildcards.branch], stage)
+        return f"<results>/branches/{source}/{STAGE_RESULT[stage]}" if source else []
+
+    return path
+
+
+def same_as_flag(stage):
+    """A params function: `--same-as FOLDER` of the branch that has that result."""
+
+    def flag(wildcards):
+        source = taken_from(wildcards.branch, CONFIG.branches[wildcards.branch], stage)
+        return f"--same-as {CONFIG.results}/branches/{source}" if source else ""
+
+    return flag
+
+
+def of_replicates(file):
+    """An input function: a file of the analyses of all replicates, the branch's own first."""
+    return lambda wildcards: [
+        f"<results>/branches/{name}/analysis/{file}"
+        for name in replicates_of(CONFIG.branches, wildcards.branch)
+    ]
+
+
 def folder_flag(flag, item):
     """A params function: `--flag FOLDER` of an input that only some branches have."""
     return lambda wildcards, input: (
@@ -196,4 +224,9 @@ def stage_files(wildcards):
         f"<results>/branches/{name}/{STAGE_RESULT[stage]}"
         for name in CONFIG.ready
         for stage in CONFIG.branches[name].stages
-    ] + [f"<results>/branches/{name}/selected.parquet" for name in CONFIG.ready]
+    ] + [
+        f"<results>/branches/{name}/{file}"
+        for name in CONFIG.ready
+        for file in ("selected.parquet", "agreement/agreement.json")
+        if file == "selected.parquet" or replicates_of(CONFIG.branches, name)
+    ]

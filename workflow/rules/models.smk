@@ -2,6 +2,7 @@ rule consensus:
     input:
         store=of_dataset("store"),
         selected="<results>/branches/{branch}/selected.parquet",
+        same=same_as("consensus"),
     output:
         map="<results>/branches/{branch}/consensus/map.mrc",
         half1="<results>/branches/{branch}/consensus/half1.mrc",
@@ -18,20 +19,22 @@ rule consensus:
     params:
         settings=branch_settings("consensus"),
         version=STEP_FORMAT["consensus"],
+        same_as=same_as_flag("consensus"),
         out=subpath(output.record, parent=True),
         device=device_flag,
     message:
         "{wildcards.branch}: consensus map and half-maps"
     shell:
         "python -m tomopipe consensus {input.store} --particles {input.selected} "
-        "--out {params.out} --settings {params.settings:q} {params.device} --threads {threads} "
-        "&> {log}"
+        "--out {params.out} {params.same_as} --settings {params.settings:q} {params.device} "
+        "--threads {threads} &> {log}"
 
 
 rule linear:
     input:
         store=of_dataset("store"),
         selected="<results>/branches/{branch}/selected.parquet",
+        same=same_as("linear"),
     output:
         model="<results>/branches/{branch}/linear/model.safetensors",
         config="<results>/branches/{branch}/linear/config.json",
@@ -47,6 +50,7 @@ rule linear:
     params:
         settings=branch_settings("linear"),
         version=STEP_FORMAT["linear"],
+        same_as=same_as_flag("linear"),
         out=subpath(output.model, parent=True),
         launch=launcher,
         device=device_flag,
@@ -55,7 +59,7 @@ rule linear:
         "{wildcards.branch}: linear model of heterogeneity"
     shell:
         "{params.launch} linear {input.store} --particles {input.selected} "
-        "--out {params.out} --settings {params.settings:q} {params.device} "
+        "--out {params.out} {params.same_as} --settings {params.settings:q} {params.device} "
         "--threads {params.cores} &> {log}"
 
 
@@ -63,6 +67,7 @@ rule fit:
     input:
         store=of_dataset("store"),
         selected="<results>/branches/{branch}/selected.parquet",
+        same=same_as("fit"),
     output:
         model="<results>/branches/{branch}/fit/model.safetensors",
         config="<results>/branches/{branch}/fit/config.json",
@@ -78,13 +83,15 @@ rule fit:
     params:
         settings=branch_settings("fit"),
         version=STEP_FORMAT["fit"],
+        same_as=same_as_flag("fit"),
         out=subpath(output.record, parent=True),
         state=lambda wildcards, output: f"{Path(output.record).parent}.state",
     message:
         "{wildcards.branch}: linear model, network where it pays, and clusters"
     shell:
         "python -m tomopipe fit {input.store} --particles {input.selected} --out {params.out} "
-        "--state {params.state} --settings {params.settings:q} --threads {threads} &> {log}"
+        "--state {params.state} {params.same_as} --settings {params.settings:q} "
+        "--threads {threads} &> {log}"
 
 
 # The state of a training is no declared output: those are deleted when a job fails or runs out of
@@ -96,6 +103,7 @@ rule homogeneous:
         store=of_dataset("store"),
         selected="<results>/branches/{branch}/selected.parquet",
         consensus=of_branch("consensus", "consensus/map.mrc"),
+        same=same_as("homogeneous"),
     output:
         model="<results>/branches/{branch}/homogeneous/model.safetensors",
         config="<results>/branches/{branch}/homogeneous/config.json",
@@ -110,6 +118,7 @@ rule homogeneous:
     params:
         settings=branch_settings("homogeneous"),
         version=STEP_FORMAT["homogeneous"],
+        same_as=same_as_flag("homogeneous"),
         out=subpath(output.model, parent=True),
         launch=launcher,
         cores=threads_each,
@@ -120,7 +129,7 @@ rule homogeneous:
     shell:
         "{params.launch} train {input.store} --model homogeneous --particles {input.selected} "
         "{params.consensus} --state {params.state} --out {params.out} "
-        "--settings {params.settings:q} --threads {params.cores} &> {log}"
+        "{params.same_as} --settings {params.settings:q} --threads {params.cores} &> {log}"
 
 
 rule heterogeneous:
@@ -129,6 +138,7 @@ rule heterogeneous:
         selected="<results>/branches/{branch}/selected.parquet",
         consensus=of_branch("consensus", "consensus/map.mrc"),
         linear=of_branch("linear", "linear/model.safetensors"),
+        same=same_as("heterogeneous"),
     output:
         model="<results>/branches/{branch}/heterogeneous/model.safetensors",
         config="<results>/branches/{branch}/heterogeneous/config.json",
@@ -144,6 +154,7 @@ rule heterogeneous:
     params:
         settings=branch_settings("heterogeneous"),
         version=STEP_FORMAT["heterogeneous"],
+        same_as=same_as_flag("heterogeneous"),
         out=subpath(output.model, parent=True),
         launch=launcher,
         cores=threads_each,
@@ -155,7 +166,7 @@ rule heterogeneous:
     shell:
         "{params.launch} train {input.store} --model heterogeneous --particles {input.selected} "
         "{params.consensus} {params.linear} --state {params.state} --out {params.out} "
-        "--settings {params.settings:q} --threads {params.cores} &> {log}"
+        "{params.same_as} --settings {params.settings:q} --threads {params.cores} &> {log}"
 
 
 rule convergence:
@@ -163,6 +174,7 @@ rule convergence:
         model="<results>/branches/{branch}/heterogeneous/model.safetensors",
         metrics="<results>/branches/{branch}/heterogeneous/metrics.jsonl",
         snapshots="<results>/branches/{branch}/heterogeneous/snapshots",
+        same=same_as("convergence"),
     output:
         folder=directory("<results>/branches/{branch}/convergence"),
     log:
@@ -172,9 +184,10 @@ rule convergence:
     params:
         settings=branch_settings("convergence"),
         version=STEP_FORMAT["convergence"],
+        same_as=same_as_flag("convergence"),
         model=subpath(input.model, parent=True),
     message:
         "{wildcards.branch}: has the training converged?"
     shell:
         "python -m tomopipe convergence {params.model} --out {output.folder} "
-        "--settings {params.settings:q} --threads {threads} &> {log}"
+        "{params.same_as} --settings {params.settings:q} --threads {threads} &> {log}"
