@@ -24,6 +24,7 @@ from torch import Tensor
 
 from tomopipe import __version__
 from tomopipe.config.prepare import PrepareSettings
+from tomopipe.dataset.changed import check_unchanged
 from tomopipe.dataset.filling import Packed
 from tomopipe.dataset.images import column, read_images, shifts_pixels
 from tomopipe.dataset.store import STEP_FORMAT
@@ -38,6 +39,7 @@ from tomopipe.io.atomic import (
     write_sealed_json,
 )
 from tomopipe.io.lock import locked
+from tomopipe.io.parent import end_with
 from tomopipe.io.progress import Progress
 from tomopipe.physics.dose import highest_frequency
 from tomopipe.physics.fourier import fft2c, full_plane, half_plane, ifft2c, shift_phase
@@ -74,7 +76,8 @@ def prepare(dataset_dir: Path, out: Path, settings: PrepareSettings | None = Non
     Raises
     ------
     InputError
-        If a stack is unreadable or holds values that are not finite.
+        If a stack is unreadable, was changed since the import, or holds values that are not
+        finite.
     StateError
         If the data set has not been imported, `out` holds something else than a store, the disk
         has not the space for it, or another process packs it.
@@ -85,6 +88,7 @@ def prepare(dataset_dir: Path, out: Path, settings: PrepareSettings | None = Non
     images = read_parquet(dataset_dir / "images.parquet")
     box = int(meta["box"])
     _check_out(out)
+    check_unchanged(dataset_dir)
     _check_pixel_size(images, dataset_dir)
     images = _with_counts(images, box, settings)
     job = _Job(box, meta["contrast"] == "bright", settings.window_inner, settings.window_outer)
@@ -229,7 +233,10 @@ def _transformed(
             yield _pack(table, job, scale)
         return
     with ProcessPoolExecutor(
-        min(count, n_tables), mp_context=get_context("spawn"), initializer=_one_thread
+        min(count, n_tables),
+        mp_context=get_context("spawn"),
+        initializer=_begin_worker,
+        initargs=(os.getpid(),),
     ) as pool:
         # a few chunks ahead of the writer, no more: memory stays bounded
         pending: deque[Future[NDArray[np.float16]]] = deque()
@@ -241,7 +248,8 @@ def _transformed(
             yield future.result()
 
 
-def _one_thread() -> None:
+def _begin_worker(parent: int) -> None:
+    end_with(parent)
     torch.set_num_threads(1)
 
 
