@@ -97,6 +97,10 @@ def _check_space(path: Path, needed: int) -> None:
     free = shutil.disk_usage(path.parent).free
     if free < needed - there:
         raise StateError(
-            f"{path.parent.parent} has {free / 1e9:.3g} GB free, but the store needs "
-            f"{(needed - there) / 1e9:.3g} GB more there: free that much, then run it again"
+            f"{path.parent.parent} has {_size(free)} free, but the store needs "
+            f"{_size(needed - there)} more there: free that much, then run it again"
         )
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.2f} MB"
