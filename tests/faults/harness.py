@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import re
@@ -19,6 +20,7 @@ from tomopipe.simulate.particles import simulate_particles
 
 ROOT = Path(__file__).parents[2]
 RESULTS = "out"
+LIMIT = 3600  # seconds for one run: a minute on two free cores
 NETWORK = {
     "epochs": 8,
     "zdim": 2,
@@ -28,8 +30,11 @@ NETWORK = {
     "checkpoint_minutes": 0,
     "device": "cpu",
 }
-# a date, and how long steps took, are in the report; the time that epochs took in the metrics
-_PASSING = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC|\b\d+(\.\d+)? (s|min|h)\b( \d\d (s|min)\b)?")
+# the report's date, and its table of how long steps took and what memory
+_PASSING = re.compile(
+    r'\d{4}-\d\d-\d\d \d\d:\d\d UTC|<tr><td>[\w/]+</td><td class="n">[\d.]+ (s|min|h)</td>.*?</tr>'
+)
+_TIMES = {"seconds", "seconds_left"}
 
 
 def simulate(folder: Path) -> Path:
@@ -106,6 +111,9 @@ def _lasting(path: Path) -> bytes:
     if path.suffix == ".jsonl":
         lines = path.read_text().splitlines()
         return json.dumps([_timeless(json.loads(line)) for line in lines]).encode()
+    if path.suffix == ".csv":
+        with path.open(newline="") as file:
+            return json.dumps([_timeless(row) for row in csv.DictReader(file)]).encode()
     if path.suffix == ".html":
         return _PASSING.sub("", path.read_text()).encode()
     return path.read_bytes()
@@ -113,18 +121,27 @@ def _lasting(path: Path) -> bytes:
 
 def _timeless(value: Any) -> Any:
     if isinstance(value, dict):
-        return {k: _timeless(v) for k, v in value.items() if k != "seconds"}
+        return {k: _timeless(v) for k, v in value.items() if k not in _TIMES}
     return [_timeless(v) for v in value] if isinstance(value, list) else value
 
 
 def session(number: int) -> list[int]:
     """Processes of a session that have not ended."""
-    alive = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            fields = (entry / "stat").read_text().rsplit(")", 1)[1].split()
-        except OSError:
-            continue  # ended meanwhile
-        if int(fields[3]) == number and fields[0] not in "ZX":
-            alive.append(int(entry.name))
-    return alive
+    numbers = (int(entry.name) for entry in Path("/proc").glob("[0-9]*"))
+    return [n for n in numbers if (seen := _process(n)) and seen[1] == number]
+
+
+def runs(number: int) -> bool:
+    """Whether a process has not ended."""
+    return _process(number) is not None
+
+
+def _process(number: int) -> tuple[str, int] | None:
+    """State and session of a process; None when it has ended, whether anyone noticed or not."""
+    try:
+        state, _, _, session, *_ = (
+            Path(f"/proc/{number}/stat").read_text().rsplit(")", 1)[1].split()
+        )
+    except OSError:
+        return None
+    return None if state in "ZX" else (state, int(session))

@@ -8,28 +8,74 @@ import shutil
 import signal
 import subprocess
 import time
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.faults.harness import begin, contents, finished, said, session, simulate, start
+from tests.faults.harness import (
+    LIMIT,
+    RESULTS,
+    begin,
+    contents,
+    finished,
+    said,
+    session,
+    simulate,
+    start,
+)
 
 KILLS = 20
 SEED = 20
-LIMIT = 3600  # seconds; a minute on two free cores
 
 
-def _whole_run(folder: Path) -> float:
-    begun = time.monotonic()
-    process = start(folder)
-    assert process.wait(timeout=LIMIT) == 0, said(folder)[-3000:]
-    return time.monotonic() - begun
+@dataclass(frozen=True)
+class Undisturbed:
+    folder: Path  # the same one for every run: results name the paths of their sources
+    star: Path
+    seconds: float
+    contents: dict[str, str]
+    rules: Counter[str]
+
+
+def _whole_run(folder: Path, *options: str) -> None:
+    assert start(folder, *options).wait(timeout=LIMIT) == 0, said(folder)[-3000:]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    root = tmp_path_factory.mktemp("kills")
+    star, folder, begun = simulate(root / "source"), root / "run", time.monotonic()
+    begin(folder, star)
+    _whole_run(folder)
+    seconds = time.monotonic() - begun
+    assert set(finished(folder).values()) == {1}
+    return Undisturbed(folder, star, seconds, contents(folder), finished(folder))
+
+
+@pytest.mark.kills
+@pytest.mark.fault(
+    "The clock goes back after some results were written",
+    "Snakemake stops before its first job with a sentence: set the clock, or run once with "
+    "`--touch`, after which nothing is done again.",
+)
+def test_results_of_the_future(undisturbed: Undisturbed) -> None:
+    folder, tomorrow = undisturbed.folder, time.time() + 86400
+    for path in (folder / RESULTS / "datasets" / "sim").rglob("*"):
+        os.utime(path, (tomorrow, tomorrow))
+    assert start(folder).wait(timeout=LIMIT) == 1
+    assert "in the future: set the clock of this machine" in said(folder)
+    _whole_run(folder, "--touch")
+    _whole_run(folder)
+    assert "Nothing to be done" in said(folder)
+    assert contents(folder) == undisturbed.contents
 
 
 def _unlock(folder: Path) -> None:
     """What a user has to do after a kill: snakemake says so where its lock is in the way."""
     if any((folder / ".snakemake/locks").glob("*")):
-        assert start(folder, "--unlock").wait(timeout=LIMIT) == 0, said(folder)[-3000:]
+        _whole_run(folder, "--unlock")
 
 
 def _killed(folder: Path, seconds: float, *, jobs_too: bool) -> tuple[bool, int]:
@@ -51,30 +97,21 @@ def _killed(folder: Path, seconds: float, *, jobs_too: bool) -> tuple[bool, int]
     "After `snakemake --unlock` the same command goes on; jobs left alone end by themselves, no "
     "finished step is done again, and the results are those of an undisturbed run.",
 )
-def test_snakemake_killed_at_random_moments(tmp_path: Path) -> None:
-    star = simulate(tmp_path / "source")
-    folder = tmp_path / "run"  # the same one every time: results name the paths of their sources
-    begin(folder, star)
-    duration = _whole_run(folder)
-    undisturbed, rules = contents(folder), finished(folder)
-    assert set(rules.values()) == {1}
-    draw = random.Random(SEED)
-    kills, runs, sessions = 0, 0, []
+def test_snakemake_killed_at_random_moments(undisturbed: Undisturbed) -> None:
+    folder, draw = undisturbed.folder, random.Random(SEED)
+    kills, sessions = 0, []
     while kills < KILLS:
         shutil.rmtree(folder)
-        begin(folder, star)
+        begin(folder, undisturbed.star)
         going = True
         while going and kills < KILLS:
-            going, number = _killed(
-                folder, draw.uniform(0, duration / 2), jobs_too=draw.random() < 0.5
-            )
+            delay = draw.uniform(0, undisturbed.seconds / 3)
+            going, number = _killed(folder, delay, jobs_too=draw.random() < 0.5)
             kills += going
             sessions.append(number)
             _unlock(folder)
         if going:
             _whole_run(folder)
-        assert finished(folder) == rules
-        assert contents(folder) == undisturbed
-        runs += 1
-    print(f"{kills} kills over {runs} runs of {duration:.0f} s")
+        assert finished(folder) == undisturbed.rules
+        assert contents(folder) == undisturbed.contents
     assert not any(session(number) for number in sessions)

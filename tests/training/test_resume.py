@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -80,6 +81,23 @@ def test_interrupted_run_gives_identical_numbers(store, tmp_path, monkeypatch, s
     train_heterogeneous(store, tmp_path / "resumed", SETTINGS)
     same_result(tmp_path / "straight", tmp_path / "resumed")
     assert not (tmp_path / "resumed.state").exists()
+
+
+def test_interrupted_at_the_end_of_an_epoch_gives_the_same_metrics(store, tmp_path, monkeypatch):
+    train_heterogeneous(store, tmp_path / "straight", SETTINGS)
+
+    def dying(*args):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_finish_epoch", dying)
+        with pytest.raises(Killed):
+            train_heterogeneous(store, tmp_path / "resumed", SETTINGS)
+    train_heterogeneous(store, tmp_path / "resumed", SETTINGS)
+    texts = [(tmp_path / d / "metrics.jsonl").read_text() for d in ("straight", "resumed")]
+    for lines in zip(*(text.splitlines() for text in texts), strict=True):
+        one, other = ({k: v for k, v in json.loads(t).items() if "sec" not in k} for t in lines)
+        assert one == other
 
 
 SCRIPT = """
