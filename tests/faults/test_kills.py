@@ -57,15 +57,20 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
 @pytest.mark.kills
 @pytest.mark.fault(
     "The clock goes back after some results were written",
-    "Snakemake stops before its first job with a sentence: set the clock, or run once with "
-    "`--touch`, after which nothing is done again.",
+    "Snakemake stops before its first job, also under `--touch`, with a sentence: set the clock, or "
+    "the two commands after which nothing is done again.",
 )
 def test_results_of_the_future(undisturbed: Undisturbed) -> None:
     folder, tomorrow = undisturbed.folder, time.time() + 86400
     for path in (folder / RESULTS / "datasets" / "sim").rglob("*"):
         os.utime(path, (tomorrow, tomorrow))
-    assert start(folder).wait(timeout=LIMIT) == 1
-    assert "in the future: set the clock of this machine" in said(folder)
+    for options in ([], ["--touch"]):
+        assert start(folder, *options).wait(timeout=LIMIT) == 1
+    assert said(folder).count("in the future: set the clock of this machine") == 2
+    assert contents(folder) == undisturbed.contents
+    subprocess.run(
+        ["find", RESULTS, "-newermt", "now", "-exec", "touch", "{}", "+"], cwd=folder, check=True
+    )
     _whole_run(folder, "--touch")
     _whole_run(folder)
     assert "Nothing to be done" in said(folder)

@@ -20,10 +20,12 @@ _POLL_SECONDS = 1.0
 def end_with_parent() -> None:
     """End this process when the process ends whose number `TOMOPIPE_PARENT` holds, if it is set.
 
-    As from the keyboard first, so that temporary files are removed; then by force.
+    As from the keyboard first, so that temporary files are removed; then by force. SIGTERM has the
+    same effect from then on.
     """
     number = os.environ.get(VARIABLE, "")
     if number.isdigit() and int(number) > 1:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGINT may be ignored
         Thread(target=_follow, args=(int(number), _GRACE_SECONDS), daemon=True).start()
 
 
@@ -35,7 +37,7 @@ def end_with(number: int) -> None:
 def _follow(number: int, grace: float) -> None:
     _wait(number)
     if grace:
-        _thread.interrupt_main()
+        _thread.interrupt_main(signal.SIGTERM)
         time.sleep(grace)
     os.kill(os.getpid(), signal.SIGKILL)
 

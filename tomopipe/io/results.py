@@ -15,8 +15,8 @@ _SKEW_SECONDS = 60.0  # clocks of machines that share a disk differ by less
 def check_results(results: Path | str) -> None:
     """Refuse a folder that cannot be written to, or that holds files from the future.
 
-    What was made while the clock was ahead is newer than all that follows from it, which would be
-    done again at every run.
+    What was made while the clock was ahead is newer than all that follows from it: snakemake would
+    do that again, find it too old, and remove it, also under --touch.
 
     Raises
     ------
@@ -36,8 +36,8 @@ def check_results(results: Path | str) -> None:
         date = datetime.fromtimestamp(late[1]).strftime("%Y-%m-%d %H:%M")
         raise StateError(
             f"{late[0]} is of {date}, which is in the future: set the clock of this machine, or if "
-            "it is right, run the same command once with --touch, which keeps all results and "
-            "gives them the date of today"
+            f"it is right, run `find {results} -newermt now -exec touch {{}} +` and then the same "
+            "snakemake command once with --touch, which keeps all results"
         )
 
 

@@ -51,10 +51,8 @@ STAGE_RESULT = {
 
 
 def check_before_start():
-    """Not for --touch, which mends what may be wrong."""
     try:
-        if not workflow.touch:
-            check_results(CONFIG.results)
+        check_results(CONFIG.results)
     except StateError as error:
         raise WorkflowError(str(error)) from None
 
