@@ -57,8 +57,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
 @pytest.mark.kills
 @pytest.mark.fault(
     "The clock goes back after some results were written",
-    "Snakemake stops before its first job, also under `--touch`, with a sentence: set the clock, or "
-    "the two commands after which nothing is done again.",
+    "Snakemake stops before its first job, also under `--touch`, with a sentence: set the clock, "
+    "or the two commands after which nothing is done again.",
 )
 def test_results_of_the_future(undisturbed: Undisturbed) -> None:
     folder, tomorrow = undisturbed.folder, time.time() + 86400
