@@ -6,8 +6,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from scipy.cluster.hierarchy import leaves_list, linkage
-from scipy.spatial.distance import cdist
 
 from tomopipe.analysis.latent import Array, isolated
 from tomopipe.analysis.mixtures import Mixture
@@ -50,6 +48,7 @@ def kmeans(points: Array, k: int, *, seed: int, trim: float = 0.02) -> Clusters:
     Isolated particles (at most the share `trim`) still get the label of the nearest centre. With
     fewer distinct points than `k` there are as many clusters as points.
     """
+    from scipy.spatial.distance import cdist
     from sklearn.cluster import KMeans
 
     inside = points[~isolated(points, trim)]
@@ -154,6 +153,8 @@ def similarity_order(centres: Array, counts: Array) -> Array:
     if len(centres) < 3:
         by_size: Array = np.argsort(-counts, kind="stable")
         return by_size
+    from scipy.cluster.hierarchy import leaves_list, linkage
+
     order: Array = leaves_list(linkage(centres, method="average", optimal_ordering=True))
     largest = int(np.flatnonzero(order == int(counts.argmax()))[0])
     return order if largest < len(order) / 2 else order[::-1]

@@ -227,6 +227,9 @@ def umap_coordinates(
 
     from umap import UMAP
 
+    from tomopipe.analysis.compiled import keep_compiled
+
+    keep_compiled("umap", "pynndescent")
     with warnings.catch_warnings():
         # UMAP says on every seeded run that it uses one thread; that is what we want
         warnings.simplefilter("ignore")

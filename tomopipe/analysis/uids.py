@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from tomopipe.config.importing import ImportSettings
-from tomopipe.dataset.importer import read_draft
 from tomopipe.errors import InputError
 from tomopipe.io.atomic import read_json, read_parquet
 
@@ -58,6 +56,9 @@ def _read_csv(path: Path) -> pd.DataFrame:
 
 def _read_star(path: Path, dataset: Path) -> list[str]:
     """Uids of a particle STAR file, found as the importer finds them."""
+    from tomopipe.config.importing import ImportSettings
+    from tomopipe.dataset.importer import read_draft
+
     info = read_json(dataset / "import.json")
     settings = ImportSettings(**info["settings"])
     if settings.data_dir is None:

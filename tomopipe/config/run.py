@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -137,19 +138,29 @@ class Config(Section):
     def lineage(self, name: str) -> list[str]:
         """The branch and its ancestors, youngest first."""
         line = [name]
+        seen = {name}
         while (parent := self.branches[line[-1]].parent) is not None:
             if parent not in self.branches:
                 known = ", ".join(self.branches)
                 raise ValueError(
                     f"branch {line[-1]!r} has unknown parent {parent!r}: known are {known}"
                 )
-            if parent in line:
+            if parent in seen:
                 raise ValueError(f"branch {name!r} descends from itself: {' <- '.join(line)}")
             line.append(parent)
+            seen.add(parent)
         return line
 
     def dataset_of(self, name: str) -> str:
         """The data set of a branch: its own, or that of the nearest ancestor that names one."""
+        return self.datasets_by_branch[name]
+
+    @cached_property
+    def datasets_by_branch(self) -> dict[str, str]:
+        """Data set of every branch, found once: rules ask for it in every job."""
+        return {name: self._named_dataset(name) for name in self.branches}
+
+    def _named_dataset(self, name: str) -> str:
         named = (self.branches[branch].dataset for branch in self.lineage(name))
         return next(dataset for dataset in named if dataset is not None)
 
@@ -158,10 +169,11 @@ class Config(Section):
 
         The way leads on through a data set that keeps the particles of another branch.
         """
-        selects = (self.branches[branch].select for branch in self.lineage(name))
+        line = self.lineage(name)
+        selects = (self.branches[branch].select for branch in line)
         if not all(select is None or select.decided for select in selects):
             return False
-        sources = (self.datasets[self.dataset_of(b)].extract for b in self.lineage(name))
+        sources = (self.datasets[d].extract for d in {self.dataset_of(b) for b in line})
         return all(s is None or s.keep is None or self.is_ready(s.keep) for s in sources)
 
     @property

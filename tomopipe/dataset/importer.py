@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from tomopipe import __version__
 from tomopipe.config.importing import ImportSettings
 from tomopipe.dataset.changed import save_stamps, stack_stamps, stamps_fingerprint
-from tomopipe.dataset.contrast import measure_contrast
 from tomopipe.dataset.dialects.cistem import read_cistem
 from tomopipe.dataset.dialects.detect import TOMO_DIALECTS, detect
 from tomopipe.dataset.dialects.draft import Draft
@@ -188,6 +187,8 @@ def _contrast(images: pd.DataFrame, settings: ImportSettings) -> dict[str, Any]:
     """Sign of protein: the setting's, or measured, with what was measured."""
     if settings.contrast != "auto":
         return {"contrast": settings.contrast}
+    from tomopipe.dataset.contrast import measure_contrast  # torch, which few readers need
+
     found = measure_contrast(images, int(images["box"].iloc[0]))
     evidence = {"difference": found.difference, "standard_errors": found.standard_errors}
     return {"contrast": found.sign, "contrast_measured": evidence}

@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
-from sklearn.metrics import adjusted_rand_score
 
 from tomopipe.report import figures
 from tomopipe.report.records import BranchRecord, DatasetRecord, Record
@@ -48,6 +47,8 @@ def confusion(branch: BranchRecord, dataset: DatasetRecord) -> Confusion | None:
     states = table["state"].astype(str)
     ari = None
     if states.value_counts(normalize=True).iloc[0] < _ONE_STATE:
+        from sklearn.metrics import adjusted_rand_score
+
         ari = float(adjusted_rand_score(states, table["cluster"]))
     clusters = [int(c) for c in counts.columns]
     return Confusion([str(i) for i in counts.index], clusters, counts.to_numpy().tolist(), ari)

@@ -15,9 +15,16 @@ try:
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
 
+CHECKOUT = Path(str(workflow.current_basedir)).parents[1]
+
+
+class shell(shell):
+    """The shell of these rules: a prefix of Snakemake's own would reach a workflow around it."""
+
+
 # Every job runs this interpreter and this checkout, installed or not, and ends with snakemake.
 shell.prefix(
-    f"export PATH='{Path(sys.executable).parent}':\"$PATH\" PYTHONPATH='{workflow.basedir}' "
+    f"export PATH='{Path(sys.executable).parent}':\"$PATH\" PYTHONPATH='{CHECKOUT}' "
     "TOMOPIPE_PARENT=$PPID; "
 )
 
