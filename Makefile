@@ -8,11 +8,12 @@ CORES ?= all
 PIP_ARGS ?=
 BIN := .venv/bin
 
-.PHONY: help demo test test-slurm lint docs bench bench-quick clean
+.PHONY: help demo test test-faults test-slurm reliability lint docs bench bench-quick clean
 
 help:
 	@echo "make demo   simulated data set: install, run everything, print what was recovered"
 	@echo "make test   install, run the whole test suite"
+	@echo "make test-faults  kill whole runs at random moments (minutes); make reliability writes the page of faults"
 	@echo "make test-slurm  the workflow and its faults on a throw-away SLURM of this machine"
 	@echo "make lint   install, run ruff, mypy, snakefmt and import-linter"
 	@echo "make bench  accuracy and speed of all models on simulated sets (hours); bench-quick in ten minutes"
@@ -24,6 +25,12 @@ demo: .venv/demo
 
 test: .venv/dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-faults: .venv/dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m kills
+
+reliability: .venv/dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests tests/slurm -m fault --reliability docs/reliability.md
 
 # Says on stderr why it skips, where there can be no SLURM.
 test-slurm: .venv/dev

@@ -33,5 +33,9 @@ rule all:
     localrule: True
 
 
+onstart:
+    check_before_start()
+
+
 onsuccess:
     print(closing_words())

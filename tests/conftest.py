@@ -8,11 +8,23 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tests.reliability import Outcomes
 from tomopipe.config.simulate import SimulateSettings
 from tomopipe.dataset.importer import import_star
 from tomopipe.dataset.prepare import prepare
 from tomopipe.dataset.store import Store
 from tomopipe.simulate.particles import simulate_particles
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--reliability", type=Path, help="page to write the outcome of faults into")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    page = config.getoption("--reliability")
+    if page:
+        config.pluginmanager.register(Outcomes(page))
+
 
 _SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -153,6 +153,10 @@ def test_only_a_store_is_ever_replaced(tiny, tmp_path):
     assert Store.open(tmp_path / "store").n_particles == 100
 
 
+@pytest.mark.fault(
+    "Packing is interrupted",
+    "The next start goes on from the last part that was written; the store is the same.",
+)
 def test_workers_and_interruptions_do_not_change_the_store(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr("tomopipe.dataset.prepare._CHUNK_PIXELS", 100 * 24 * 24)
     one = PrepareSettings(workers=1)

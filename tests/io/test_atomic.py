@@ -17,6 +17,10 @@ from tomopipe.io.mrc import open_stack, read_volume, write_stack, write_volume
 from tomopipe.io.progress import Progress, duration
 
 
+@pytest.mark.fault(
+    "A step fails while it writes a file",
+    "The old file stays as it was, and nothing half written is left.",
+)
 def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "a.json"
     write_json(path, {"x": 1})
@@ -94,6 +98,10 @@ def test_volume_round_trip_keeps_order_and_pixel_size(tmp_path):
     assert pixel_size == pytest.approx(3.71, rel=1e-5)
 
 
+@pytest.mark.fault(
+    "An image stack is cut off or missing",
+    "A sentence names the stack and what to do.",
+)
 def test_truncated_and_missing_stacks_are_one_sentence(tmp_path):
     write_stack(tmp_path / "s.mrcs", np.zeros((5, 8, 8), np.float32), 1.0)
     whole = (tmp_path / "s.mrcs").read_bytes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -55,6 +56,10 @@ class Killed(BaseException):
     pass
 
 
+@pytest.mark.fault(
+    "Training is interrupted after any step",
+    "The next start goes on from the last checkpoint and ends with exactly the same numbers.",
+)
 @pytest.mark.parametrize("steps", [1, 4, 6, 11])
 def test_interrupted_run_gives_identical_numbers(store, tmp_path, monkeypatch, steps):
     train_heterogeneous(store, tmp_path / "straight", SETTINGS)
@@ -78,6 +83,23 @@ def test_interrupted_run_gives_identical_numbers(store, tmp_path, monkeypatch, s
     assert not (tmp_path / "resumed.state").exists()
 
 
+def test_interrupted_at_the_end_of_an_epoch_gives_the_same_metrics(store, tmp_path, monkeypatch):
+    train_heterogeneous(store, tmp_path / "straight", SETTINGS)
+
+    def dying(*args):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_finish_epoch", dying)
+        with pytest.raises(Killed):
+            train_heterogeneous(store, tmp_path / "resumed", SETTINGS)
+    train_heterogeneous(store, tmp_path / "resumed", SETTINGS)
+    texts = [(tmp_path / d / "metrics.jsonl").read_text() for d in ("straight", "resumed")]
+    for lines in zip(*(text.splitlines() for text in texts), strict=True):
+        one, other = ({k: v for k, v in json.loads(t).items() if "sec" not in k} for t in lines)
+        assert one == other
+
+
 SCRIPT = """
 import sys, torch
 from pathlib import Path
@@ -90,6 +112,10 @@ train_heterogeneous(Path(sys.argv[1]), Path(sys.argv[2]), settings)
 """
 
 
+@pytest.mark.fault(
+    "Training is killed (SIGKILL) at random moments",
+    "The next start goes on from the last checkpoint and ends with exactly the same numbers.",
+)
 def test_killed_process_gives_identical_numbers(store, tmp_path):
     torch.set_num_threads(1)
     settings = SETTINGS.model_copy(update={"epochs": 6, "hidden": 64})
@@ -128,6 +154,10 @@ def interrupt(store: Path, out: Path, monkeypatch, settings=SETTINGS) -> None:
             train_heterogeneous(store, out, settings)
 
 
+@pytest.mark.fault(
+    "A training is started on the state of another one, with other settings or particles",
+    "It is refused with a sentence that names the setting, both values and the folder to remove.",
+)
 def test_state_of_other_settings_is_refused(store, tmp_path, monkeypatch):
     interrupt(store, tmp_path / "out", monkeypatch)
     other = SETTINGS.model_copy(update={"learning_rate": 5e-4})
@@ -139,9 +169,15 @@ def test_state_of_other_settings_is_refused(store, tmp_path, monkeypatch):
     train_heterogeneous(store, tmp_path / "out", harmless)
 
 
+@pytest.mark.fault(
+    "Two trainings are started on one state",
+    "The second waits for five seconds, then stops with a sentence that names the process and the "
+    "machine of the first, which goes on undisturbed.",
+)
 def test_two_writers_are_refused(store, tmp_path, monkeypatch):
     from tomopipe.training.state import RunState
 
+    monkeypatch.setattr("tomopipe.io.lock._WAIT_SECONDS", 0.2)
     with (
         RunState(tmp_path / "out.state", {}).locked(),
         pytest.raises(StateError, match=f"process {os.getpid()}"),
@@ -149,13 +185,29 @@ def test_two_writers_are_refused(store, tmp_path, monkeypatch):
         train_heterogeneous(store, tmp_path / "out", SETTINGS)
 
 
+@pytest.mark.fault(
+    "A checkpoint is cut off, or a bit of it has changed",
+    "A sentence names the file and the folder to remove to train from the beginning; nothing is "
+    "trained from wrong numbers.",
+)
 def test_damaged_checkpoint_is_one_sentence(store, tmp_path, monkeypatch):
-    interrupt(store, tmp_path / "out", monkeypatch)
-    (tensors,) = (tmp_path / "out.state").glob("checkpoint_*.safetensors")
-    with tensors.open("r+b") as stream:
-        stream.truncate(100)
-    with pytest.raises(StateError, match=tensors.name):
-        train_heterogeneous(store, tmp_path / "out", SETTINGS)
+    out, state = tmp_path / "out", tmp_path / "out.state"
+    interrupt(store, out, monkeypatch)
+    (tensors,) = state.glob("checkpoint_*.safetensors")
+    whole, record = tensors.read_bytes(), (state / "checkpoint.json").read_text()
+    flipped = bytearray(whole)
+    flipped[-9] ^= 1
+    for damaged in (whole[:100], bytes(flipped)):
+        tensors.write_bytes(damaged)
+        with pytest.raises(StateError, match=rf"{tensors.name} is damaged .*: remove {state} to"):
+            train_heterogeneous(store, out, SETTINGS)
+    tensors.write_bytes(whole)
+    for damaged in (record[:100], record.replace('"step": 1', '"step": 2')):
+        (state / "checkpoint.json").write_text(damaged)
+        with pytest.raises(StateError, match=rf"checkpoint\.json .*: remove {state} to"):
+            train_heterogeneous(store, out, SETTINGS)
+    (state / "checkpoint.json").write_text(record)
+    train_heterogeneous(store, out, SETTINGS)
 
 
 def test_loss_that_is_not_finite_stops_and_names_everything(store, tmp_path, monkeypatch):

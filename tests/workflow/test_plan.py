@@ -137,6 +137,10 @@ def test_a_finished_run_says_what_waits(done: Path, tmp_path: Path) -> None:
     assert "later waits for a decision: look at clean" in result.stdout + result.stderr
 
 
+@pytest.mark.fault(
+    "The STAR file of a data set is changed after its import",
+    "The next run imports it again, with everything that follows from it.",
+)
 def test_a_star_that_comes_or_changes_is_imported(write: Write, tmp_path: Path) -> None:
     config = small()
     star = tmp_path / "particles.star"

@@ -103,6 +103,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.fault(
+    "Snakemake and its jobs are killed while a network trains",
+    "The same command goes on from the checkpoint; nothing that was finished is done again.",
+)
 def test_truth_comes_back_and_the_report_is_there(finished: Path) -> None:
     recovery = json.loads((finished / "out/recovery.json").read_text())
     assert recovery["ari"] > 0.8

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from tomopipe import __version__
 from tomopipe.errors import TomopipeError
+from tomopipe.io.parent import end_with_parent
 
 # verb: module below tomopipe.cli
 VERBS = {
@@ -62,6 +63,7 @@ _REFUSED = {
     errno.ENOTDIR,
     errno.EISDIR,
     errno.EEXIST,
+    errno.EIO,
 }
 
 
@@ -90,6 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     verb = _load(words[0])
     args = _parser(words[0], verb).parse_args(words[1:])
     _limit_threads(args.threads)
+    end_with_parent()
     # before arrow is loaded: its own allocator would keep what it took to read a large table
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     try:
@@ -102,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         where = error.filename2 or error.filename or "a file"
         return _fail(f"{where} cannot be used ({error.strerror}): check path, rights and space")
     except KeyboardInterrupt:
-        return _fail("stopped from the keyboard", code=130)
+        return _fail("stopped", code=130)
 
 
 def _load(name: str) -> Verb:

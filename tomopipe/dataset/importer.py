@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tomopipe import __version__
 from tomopipe.config.importing import ImportSettings
+from tomopipe.dataset.changed import save_stamps, stack_stamps, stamps_fingerprint
 from tomopipe.dataset.dialects.cistem import read_cistem
 from tomopipe.dataset.dialects.detect import TOMO_DIALECTS, detect
 from tomopipe.dataset.dialects.draft import Draft
@@ -49,9 +50,12 @@ def import_star(star: Path | str, out: Path | str, settings: ImportSettings | No
     settings = settings or ImportSettings()
     draft = read_draft(Path(star), settings)
     particles = checked_particles(draft, settings)
+    stamps = stack_stamps(particles.images["stack"])
+    particles.info["stacks"] = stamps_fingerprint(stamps)
     with atomic_directory(out) as temporary:
         particles.save(temporary)
         save_source(temporary / "source", draft)
+        save_stamps(temporary, stamps)
 
 
 def read_draft(star: Path, settings: ImportSettings, finder: StackFinder | None = None) -> Draft:

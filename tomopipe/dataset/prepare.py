@@ -24,6 +24,8 @@ from torch import Tensor
 
 from tomopipe import __version__
 from tomopipe.config.prepare import PrepareSettings
+from tomopipe.dataset.changed import check_unchanged
+from tomopipe.dataset.filling import Packed
 from tomopipe.dataset.images import column, read_images, shifts_pixels
 from tomopipe.dataset.store import STEP_FORMAT
 from tomopipe.errors import InputError, StateError
@@ -34,7 +36,10 @@ from tomopipe.io.atomic import (
     read_parquet,
     write_json,
     write_parquet,
+    write_sealed_json,
 )
+from tomopipe.io.lock import locked
+from tomopipe.io.parent import end_with
 from tomopipe.io.progress import Progress
 from tomopipe.physics.dose import highest_frequency
 from tomopipe.physics.fourier import fft2c, full_plane, half_plane, ifft2c, shift_phase
@@ -71,9 +76,11 @@ def prepare(dataset_dir: Path, out: Path, settings: PrepareSettings | None = Non
     Raises
     ------
     InputError
-        If a stack is unreadable or holds values that are not finite.
+        If a stack is unreadable, was changed since the import, or holds values that are not
+        finite.
     StateError
-        If the data set has not been imported, or `out` holds something else than a store.
+        If the data set has not been imported, `out` holds something else than a store, the disk
+        has not the space for it, or another process packs it.
     """
     settings = settings or PrepareSettings()
     meta = read_json(dataset_dir / "import.json")
@@ -81,6 +88,7 @@ def prepare(dataset_dir: Path, out: Path, settings: PrepareSettings | None = Non
     images = read_parquet(dataset_dir / "images.parquet")
     box = int(meta["box"])
     _check_out(out)
+    check_unchanged(dataset_dir)
     _check_pixel_size(images, dataset_dir)
     images = _with_counts(images, box, settings)
     job = _Job(box, meta["contrast"] == "bright", settings.window_inner, settings.window_outer)
@@ -91,24 +99,28 @@ def prepare(dataset_dir: Path, out: Path, settings: PrepareSettings | None = Non
         dataset_dir / "import.json",
     )
     work = out.with_name(f".{out.name}.partial")
-    _start(work, key)
-    scale = _scale(images, job)
-    array = _packed(work / "coefficients.npy", int(images["coefficient_count"].sum()))
-    _fill(work, array, images, job, scale, settings.workers)
-    write_parquet(work / "particles.parquet", particles)
-    write_parquet(work / "images.parquet", images)
-    record = {
-        **_figures(particles, images, box),
-        "scale": scale,
-        "bytes": (work / "coefficients.npy").stat().st_size,
-        "settings": settings.model_dump(),
-        "source": key,
-    }
-    write_json(work / "store.json", record)
-    (work / "progress.json").unlink(missing_ok=True)
-    if out.exists():
-        shutil.rmtree(out)
-    work.replace(out)
+    with locked(work / "lock", out, "run of `tomopipe prepare`"):
+        _start(work, key)
+        scale = _scale(images, job)
+        packed = Packed(work, images["coefficient_count"].to_numpy(np.int64))
+        _fill(work, packed, images, job, scale, settings.workers)
+        write_parquet(work / "particles.parquet", particles)
+        write_parquet(work / "images.parquet", images.assign(crc32=packed.checksums()))
+        record = {
+            **_figures(particles, images, box),
+            "scale": scale,
+            "checksums": "crc32",
+            "bytes": packed.path.stat().st_size,
+            "settings": settings.model_dump(),
+            "source": key,
+        }
+        write_sealed_json(work / "store.json", record)
+        if out.exists():
+            shutil.rmtree(out)
+        (work / "progress.json").unlink()
+        packed.put_away()
+        (work / "lock").unlink()
+        work.replace(out)
 
 
 def _figures(particles: pd.DataFrame, images: pd.DataFrame, box: int) -> dict[str, Any]:
@@ -145,13 +157,14 @@ def _check_pixel_size(images: pd.DataFrame, dataset_dir: Path) -> None:
 
 def _start(work: Path, key: str) -> None:
     """Keep the work of an interrupted run if it was made from the same input and settings."""
-    if work.exists():
-        if (work / "progress.json").exists():
-            state = read_json(work / "progress.json")
-            if state["key"] == key and "images_done" in state:
-                return
-        shutil.rmtree(work)
-    work.mkdir(parents=True)
+    if (work / "progress.json").exists():
+        state = read_json(work / "progress.json")
+        begun = state.get("images_done", 0) > 0 and Packed.lies_in(work)
+        if begun and state["key"] == key:
+            return
+    for entry in work.iterdir():
+        if entry.name != "lock":
+            entry.unlink()
     write_json(work / "progress.json", {"key": key, "images_done": 0})
 
 
@@ -172,17 +185,6 @@ def _with_counts(images: pd.DataFrame, box: int, settings: PrepareSettings) -> p
     return images.assign(coefficient_start=starts, coefficient_count=stored, kept_count=kept)
 
 
-def _packed(path: Path, total: int) -> NDArray[np.float16]:
-    """The coefficient array on disk, made at its full size or opened again."""
-    array: NDArray[np.float16]
-    if path.exists():
-        array = np.load(path, mmap_mode="r+")
-    else:
-        shape = (total, 2)
-        array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
-    return array
-
-
 def _scale(images: pd.DataFrame, job: _Job) -> float:
     """Standard deviation of the real and imaginary parts over an even sample of images."""
     count = min(_SAMPLE_IMAGES, max(16, _CHUNK_PIXELS // job.box**2))
@@ -198,7 +200,7 @@ def _scale(images: pd.DataFrame, job: _Job) -> float:
 
 def _fill(
     work: Path,
-    array: NDArray[np.float16],
+    packed: Packed,
     images: pd.DataFrame,
     job: _Job,
     scale: float,
@@ -212,13 +214,11 @@ def _fill(
     with Progress(len(images), "prepare") as progress:
         progress.start_at(starts.start)
         # in the images' order: what is done is a number, however many chunks there are
-        for start, packed in zip(
+        for start, values in zip(
             starts, _transformed(tables, len(starts), job, scale, workers), strict=True
         ):
-            first = int(images["coefficient_start"].iloc[start])
-            array[first : first + len(packed)] = packed
-            array.flush()  # type: ignore[attr-defined]
             done = min(start + size, len(images))
+            packed.write(start, done, values)
             write_json(work / "progress.json", {"key": state["key"], "images_done": done})
             progress.advance(done - start)
 
@@ -233,7 +233,10 @@ def _transformed(
             yield _pack(table, job, scale)
         return
     with ProcessPoolExecutor(
-        min(count, n_tables), mp_context=get_context("spawn"), initializer=_one_thread
+        min(count, n_tables),
+        mp_context=get_context("spawn"),
+        initializer=_begin_worker,
+        initargs=(os.getpid(),),
     ) as pool:
         # a few chunks ahead of the writer, no more: memory stays bounded
         pending: deque[Future[NDArray[np.float16]]] = deque()
@@ -245,7 +248,8 @@ def _transformed(
             yield future.result()
 
 
-def _one_thread() -> None:
+def _begin_worker(parent: int) -> None:
+    end_with(parent)
     torch.set_num_threads(1)
 
 

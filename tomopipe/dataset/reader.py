@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tomopipe.dataset.batch import Batch
+from tomopipe.dataset.check import Check
 from tomopipe.dataset.images import column
 from tomopipe.dataset.pages import Pages
 from tomopipe.dataset.transfer import TransferTable
@@ -134,7 +135,8 @@ class Reader:
             self._cosine = torch.cos(torch.deg2rad(self._tilt.nan_to_num(nan=0.0)))
         self._pages = Pages(store.path / "coefficients.npy")
         self._header = int(getattr(store.coefficients, "offset", 0))  # of a memory map
-        self._data = _all_coefficients(store, self.device) if resident else None
+        self._check = Check(store)
+        self._data = _all_coefficients(store, self._check, self.device) if resident else None
         if resident:
             starts = np.cumsum(store.counts) - store.counts
             self._start = torch.from_numpy(starts).to(self.device)
@@ -209,12 +211,19 @@ class Reader:
         return self._sent(packed).float()
 
     def _read(self, choice: Choice) -> tuple[NDArray[np.float16], Indices]:
-        """Coefficients from disk, to the last one chosen of each image, and where images begin."""
+        """Coefficients from disk, to the last one chosen of each image, and where images begin.
+
+        An image is read whole the first time, to be checked.
+        """
         some = choice.counts > 0
-        last = choice.lattice[np.cumsum(choice.counts)[some] - 1]
+        images = choice.images[some]
+        stop = choice.lattice[np.cumsum(choice.counts)[some] - 1] + 1
+        new = self._check.due(images)
+        stop[new] = self.store.counts[images[new]]
         size = self.store.coefficients[:1].nbytes
-        starts = self._header + size * self.store.starts[choice.images[some]]
-        buffer, found = self._pages.read(starts, starts + size * (last + 1))
+        starts = self._header + size * self.store.starts[images]
+        buffer, found = self._pages.read(starts, starts + size * stop)
+        self._check(images[new], buffer, found[new], size * stop[new])
         places = np.zeros(len(some), dtype=np.int64)
         places[some] = found // size
         return buffer.view(np.float16).reshape(-1, 2), places
@@ -245,13 +254,18 @@ def open_reader(store: Store, device: torch.device, memory_gb: float | None = No
     return Reader(store, device, resident=needed <= memory_gb * 1e9)
 
 
-def _all_coefficients(store: Store, device: torch.device) -> Tensor:
+def _all_coefficients(store: Store, check: Check, device: torch.device) -> Tensor:
     """All coefficients of the view, image after image, `(sum of counts, 2)` float16."""
     data = torch.empty(int(store.counts.sum()), 2, dtype=torch.float16, device=device)
     end = 0
     for first in range(0, store.n_images, _SLAB_IMAGES):
         part = slice(first, first + _SLAB_IMAGES)
-        packed = store.coefficients[_ranges(store.starts[part], store.counts[part])]
+        counts = store.counts[part]
+        packed = store.coefficients[_ranges(store.starts[part], counts)]
+        size = packed[:1].nbytes
+        begin = size * (np.cumsum(counts) - counts)
+        images = np.arange(first, first + len(counts))
+        check(images, packed.view(np.uint8).reshape(-1), begin, size * counts)
         data[end : end + len(packed)] = torch.from_numpy(packed).to(device)
         end += len(packed)
     return data

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tomopipe.dataset.batch import Batch
+from tomopipe.dataset.check import anew, check_all
 from tomopipe.dataset.images import CTF_COLUMNS
 from tomopipe.dataset.reader import Draws, Reader
 from tomopipe.errors import StateError
-from tomopipe.io.atomic import read_json, read_parquet
+from tomopipe.io.atomic import read_parquet, read_sealed_json
 from tomopipe.physics.fourier import HalfPlane, half_plane
 
 STEP_FORMAT = 1
@@ -48,6 +49,9 @@ class Store:
         `(n_particles + 1,)` where each particle's images begin in that table.
     coefficients
         `(n_coefficients, 2)` (Re, Im) of the whole store, mapped from disk.
+
+    The size of the coefficients is checked when a store is opened, and each image's checksum when
+    it is first read: to read hundreds of GB at every opening would cost more than the work.
     """
 
     def __init__(
@@ -65,7 +69,7 @@ class Store:
         self.half: NDArray[np.int8] = self.particles["half"].to_numpy(np.int8)
         self.images_per_particle: NDArray[np.int64] = self.particles["n_images"].to_numpy(np.int64)
         self.image_start = np.concatenate([[0], np.cumsum(self.images_per_particle)])
-        self.coefficients: NDArray[np.float16] = np.load(path / "coefficients.npy", mmap_mode="r")
+        self.coefficients: NDArray[np.float16] = _mapped(path / "coefficients.npy")
 
     @classmethod
     def open(cls, path: Path | str, uids: Sequence[str] | None = None) -> Store:
@@ -74,10 +78,10 @@ class Store:
         Raises
         ------
         StateError
-            If the store is missing, of another format, or lacks one of `uids`.
+            If the store is missing, of another format, damaged, or lacks one of `uids`.
         """
         path = Path(path)
-        meta = read_json(path / "store.json")
+        meta = read_sealed_json(path / "store.json")
         if meta.get("step_format") != STEP_FORMAT:
             raise StateError(
                 f"{path}/store.json has step_format {meta.get('step_format')}, this version reads "
@@ -86,16 +90,11 @@ class Store:
         packed = path / "coefficients.npy"
         size = packed.stat().st_size if packed.exists() else 0
         if size != meta["bytes"]:
-            raise StateError(
-                f"{path}/coefficients.npy has {size} bytes instead of {meta['bytes']}: "
-                "run `tomopipe prepare` again"
-            )
-        store = cls(
-            path,
-            meta,
-            read_parquet(path / "particles.parquet"),
-            read_parquet(path / "images.parquet", _COLUMNS),
-        )
+            raise StateError(f"{packed} has {size} bytes instead of {meta['bytes']}: {anew(path)}")
+        particles = read_parquet(path / "particles.parquet")
+        sums = ["crc32"] if meta.get("checksums") else []
+        images = read_parquet(path / "images.parquet", _COLUMNS + sums)
+        store = cls(path, meta, particles, images)
         return store if uids is None else store.subset(uids)
 
     def subset(self, uids: Sequence[str]) -> Store:
@@ -163,6 +162,13 @@ class Store:
         return self.images["kept_count"].to_numpy(np.int64)
 
     @cached_property
+    def checksums(self) -> NDArray[np.uint32] | None:
+        """`(n_images,)` CRC-32 of each image's coefficients; none in stores of early versions."""
+        if "crc32" not in self.images:
+            return None
+        return self.images["crc32"].to_numpy(np.uint32)
+
+    @cached_property
     def views(self) -> Tensor:
         """`(n_images, 3, 3)` float32 view matrices."""
         return torch.from_numpy(
@@ -204,3 +210,29 @@ class Store:
         return self._reader.batch(
             particles, tilts=tilts, first=first, inside=inside, fraction=fraction, rng=rng
         ).to(device)
+
+
+def _mapped(path: Path) -> NDArray[np.float16]:
+    try:
+        array: NDArray[np.float16] = np.load(path, mmap_mode="r")
+    except (ValueError, EOFError):
+        array = np.empty((0, 0), np.float16)
+    if array.dtype != np.float16 or array.ndim != 2 or array.shape[1] != 2:
+        raise StateError(f"{path} is damaged at its beginning: {anew(path.parent)}")
+    return array
+
+
+def check_store(path: Path | str) -> bool:
+    """Read a whole store and compare every image with its checksum.
+
+    Returns
+    -------
+    checked
+        False where the store has no checksums, as those of early versions.
+
+    Raises
+    ------
+    StateError
+        If the store cannot be opened or an image is not what was packed.
+    """
+    return check_all(Store.open(path))

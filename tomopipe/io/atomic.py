@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -19,27 +20,33 @@ import yaml
 from tomopipe.errors import StateError
 
 _CHUNK = 1 << 20
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_SEAL = "fingerprint"
 
 
 @contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
     """Give a temporary path beside `path` that takes its name when the block ends without error.
 
-    On an error the temporary file is removed and `path` stays as it was.
+    On an error the temporary file is removed and `path` stays as it was. An `OSError`, of a full
+    disk for example, names `path`.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        _sync(temporary)
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync(path.parent)
+    with _names(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(
+            prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent
+        )
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            _sync(temporary)
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync(path.parent)
 
 
 @contextmanager
@@ -55,9 +62,10 @@ def atomic_directory(path: Path | str) -> Iterator[Path]:
     """
     path = Path(path)
     check_folder(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    temporary.chmod(0o777 & ~_umask())
+    with _names(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        temporary.chmod(0o777 & ~_umask())
     try:
         yield temporary
         for file in temporary.rglob("*"):
@@ -67,6 +75,17 @@ def atomic_directory(path: Path | str) -> Iterator[Path]:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     _sync(path.parent)
+
+
+@contextmanager
+def _names(path: Path) -> Iterator[None]:
+    """Errors of the system name the file that was to be written, not a temporary one or none."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _NO_ROOM or error.errno == errno.EROFS:
+            error.filename, error.filename2 = str(path), None
+        raise
 
 
 def check_folder(path: Path) -> None:
@@ -142,6 +161,27 @@ def read_json(path: Path | str) -> Any:
         ) from None
 
 
+def write_sealed_json(path: Path | str, value: dict[str, Any]) -> None:
+    """Write a JSON object with its fingerprint in it, for `read_sealed_json` to check."""
+    value = json.loads(json.dumps(_plain(value), allow_nan=False))
+    write_json(path, {**value, _SEAL: fingerprint(value)})
+
+
+def read_sealed_json(path: Path | str) -> dict[str, Any]:
+    """Read a JSON object and check the fingerprint in it; without one it is taken as it is.
+
+    Raises
+    ------
+    StateError
+        If the file is missing, not valid, or not what was written.
+    """
+    found: dict[str, Any] = read_json(path)
+    rest = {name: value for name, value in found.items() if name != _SEAL}
+    if _SEAL in found and found[_SEAL] != fingerprint(rest):
+        raise StateError(f"{path} was changed or damaged since it was written: run its stage again")
+    return rest
+
+
 def write_yaml(path: Path | str, value: Any) -> None:
     """Write YAML atomically, keys in the order given."""
     write_text(path, yaml.safe_dump(_plain(value), sort_keys=False, allow_unicode=True))
@@ -165,13 +205,13 @@ def read_yaml(path: Path | str) -> Any:
 
 
 def write_parquet(path: Path | str, table: pd.DataFrame) -> None:
-    """Write a table as parquet, atomically, without its index."""
+    """Write a table as parquet, atomically, without its index, every page with a checksum."""
     with atomic_path(path) as temporary:
-        table.to_parquet(temporary, index=False)
+        table.to_parquet(temporary, index=False, write_page_checksum=True)
 
 
 def read_parquet(path: Path | str, columns: list[str] | None = None) -> pd.DataFrame:
-    """Read a parquet table, all of it or some columns.
+    """Read a parquet table, all of it or some columns, and check the pages that are read.
 
     Raises
     ------
@@ -179,10 +219,12 @@ def read_parquet(path: Path | str, columns: list[str] | None = None) -> pd.DataF
         If the file is missing or damaged.
     """
     try:
-        return pd.read_parquet(path, columns=columns)
+        return pd.read_parquet(path, columns=columns, page_checksum_verification=True)
     except (FileNotFoundError, NotADirectoryError):
         raise _missing(path) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, LookupError, TypeError, NotImplementedError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise  # of the system, not of the contents
         detail = " ".join(str(error).split())
         raise StateError(
             f"{path} cannot be read ({detail}): delete it and run its stage again"

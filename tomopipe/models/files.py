@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import re
+import zlib
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tomopipe.errors import StateError
@@ -16,13 +20,30 @@ STEP_FORMAT = 1
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Write tensors atomically as safetensors."""
+    """Write tensors atomically as safetensors, with their checksum in the header."""
+    plain = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
     with atomic_path(path) as temporary:
-        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary)
+        try:
+            save_file(plain, temporary, {"crc32": _checksum(plain)})
+        except SafetensorError as error:
+            number = re.search(r"os error (\d+)", str(error))
+            if number is None:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
+
+
+def _checksum(tensors: dict[str, Tensor]) -> str:
+    """CRC-32 of names, types, shapes and values."""
+    crc = 0
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        crc = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), crc)
+        crc = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data, crc)
+    return f"{crc:08x}"
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file.
+    """Read a safetensors file and check its values, where it says what they were.
 
     Raises
     ------
@@ -32,11 +53,20 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise StateError(f"{path} is missing: run the stage that writes it first")
     try:
-        tensors: dict[str, Tensor] = load_file(path)
-    except (SafetensorError, OSError) as error:
+        with safe_open(path, framework="pt") as file:
+            wanted = (file.metadata() or {}).get("crc32")
+            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise  # of the system, not of the contents
+        detail = " ".join(str(error).split())
         raise StateError(
-            f"{path} is damaged ({error}): delete it and run its stage again"
+            f"{path} is damaged ({detail}): delete it and run its stage again"
         ) from None
+    if wanted is not None and wanted != _checksum(tensors):
+        raise StateError(
+            f"{path} is damaged (its checksum is wrong): delete it and run its stage again"
+        )
     return tensors
 
 

@@ -148,13 +148,7 @@ def _train_step(
 ) -> _Done:
     """One step on a batch that is shared out over the processes."""
     settings, group = run.settings, run.group
-    optimiser.param_groups[0]["lr"] = learning_rate(
-        position.epoch * run.steps + position.step,
-        settings.epochs * run.steps,
-        peak=settings.learning_rate,
-        warmup=settings.warmup,
-        schedule=settings.schedule,
-    )
+    optimiser.param_groups[0]["lr"] = _learning_rate(run, position.epoch, position.step)
     terms = run.objective(ready)
     counts = _summed_counts(group, terms)
     loss = total_loss(terms, counts, run.objective.beta)
@@ -166,6 +160,17 @@ def _train_step(
     error, kl = group.sum(torch.stack([terms.error, terms.kl]).detach().double())
     count, numbers = (error.new_full((), c) for c in counts)
     return _Done(position.step, particles, torch.stack([error, count, kl, numbers, norm.double()]))
+
+
+def _learning_rate(run: Run, epoch: int, step: int) -> float:
+    settings = run.settings
+    return learning_rate(
+        epoch * run.steps + step,
+        settings.epochs * run.steps,
+        peak=settings.learning_rate,
+        warmup=settings.warmup,
+        schedule=settings.schedule,
+    )
 
 
 def _summed_counts(group: Group, terms: Terms) -> tuple[float, float]:
@@ -233,7 +238,7 @@ def _finish_epoch(
         "reconstruction": error / count,
         "kl": kl / run.store.n_particles,
         **more,
-        "lr": optimiser.param_groups[0]["lr"],
+        "lr": _learning_rate(run, position.epoch, run.steps - 1),
         "seconds": round(position.seconds, 3),
         "seconds_left": round(position.seconds * (run.settings.epochs - epoch), 3),
     }

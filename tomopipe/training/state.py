@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -16,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from tomopipe.errors import StateError
-from tomopipe.io.atomic import read_json, write_json
+from tomopipe.io.atomic import read_sealed_json, write_sealed_json
+from tomopipe.io.lock import locked
 from tomopipe.models.files import load_tensors, save_tensors
 from tomopipe.training.distributed import Group
 from tomopipe.training.objective import trainable
@@ -75,7 +73,7 @@ class RunState:
         """The last good checkpoint, for messages."""
         if not self.record.is_file():
             return "there is no checkpoint yet"
-        return f"the last good checkpoint is {self.directory / read_json(self.record)['tensors']}"
+        return f"the last good checkpoint is {self.directory / self._read()['tensors']}"
 
     def save(self, model: nn.Module, optimiser: torch.optim.Optimizer, position: Position) -> None:
         """Write a checkpoint; the one before it is removed after."""
@@ -85,7 +83,7 @@ class RunState:
         tensors = {f"model.{k}": v for k, v in weights.items()}
         tensors |= _moments(model, optimiser)
         save_tensors(self.directory / name, tensors)
-        write_json(
+        write_sealed_json(
             self.record, {"identity": self.identity, "tensors": name, "position": asdict(position)}
         )
         for old in self.directory.glob("checkpoint_*.safetensors"):
@@ -102,15 +100,29 @@ class RunState:
         """
         if not self.record.is_file():
             return Position()
-        record = read_json(self.record)
+        record = self._read()
         self._check(record["identity"])
-        tensors = load_tensors(self.directory / record["tensors"])
+        try:
+            tensors = load_tensors(self.directory / record["tensors"])
+        except StateError as error:
+            raise self._damaged(error) from None
         model.load_state_dict(
             {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")},
             strict=False,
         )
         _restore_moments(model, optimiser, tensors)
         return Position(**record["position"])
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            return read_sealed_json(self.record)
+        except StateError as error:
+            raise self._damaged(error) from None
+
+    def _damaged(self, error: StateError) -> StateError:
+        """The error of a reader, with what helps here: half a state is worth nothing."""
+        found = str(error).rsplit(": ", 1)[0]
+        return StateError(f"{found}: remove {self.directory} to train from the beginning")
 
     def _check(self, found: dict[str, Any]) -> None:
         wanted = self.identity
@@ -155,27 +167,8 @@ class RunState:
             If another process holds it, or it holds something else than a training's state.
         """
         self._check_own()
-        self.directory.mkdir(parents=True, exist_ok=True)
-        with (self.directory / "lock").open("a+") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                lock.seek(0)
-                raise StateError(
-                    f"{self.directory} is in use by another training run ({lock.read().strip()}): "
-                    "wait for it or stop it"
-                ) from None
-            lock.truncate(0)
-            lock.write(_who())
-            lock.flush()
+        with locked(self.directory / "lock", self.directory, "training run"):
             yield
-
-
-def _who() -> str:
-    """Who we are, for a process that finds the lock taken."""
-    job = os.environ.get("SLURM_JOB_ID")
-    of_job = f", SLURM job {job}" if job else ""
-    return f"process {os.getpid()} on {socket.gethostname()}{of_job}"
 
 
 def _moments(model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:

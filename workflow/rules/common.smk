@@ -9,7 +9,8 @@ from snakemake.exceptions import WorkflowError
 from tomopipe.config import STEP_FORMAT, parse_config
 from tomopipe.config.cycles import replicates_of, taken_from
 from tomopipe.config.summary import waiting_words
-from tomopipe.errors import ConfigError
+from tomopipe.errors import ConfigError, StateError
+from tomopipe.io.results import check_results
 
 try:
     CONFIG = parse_config(config)
@@ -23,8 +24,11 @@ class shell(shell):
     """The shell of these rules: a prefix of Snakemake's own would reach a workflow around it."""
 
 
-# Every job runs this interpreter and this checkout, installed or not.
-shell.prefix(f"export PATH='{Path(sys.executable).parent}':\"$PATH\" PYTHONPATH='{CHECKOUT}'; ")
+# Every job runs this interpreter and this checkout, installed or not, and ends with snakemake.
+shell.prefix(
+    f"export PATH='{Path(sys.executable).parent}':\"$PATH\" PYTHONPATH='{CHECKOUT}' "
+    "TOMOPIPE_PARENT=$PPID; "
+)
 
 
 pathvars:
@@ -56,5 +60,22 @@ STAGE_RESULT = {
 }
 
 
+def check_before_start():
+    try:
+        check_results(CONFIG.results)
+    except StateError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def changed_sources():
+    """What to say of stacks that were changed after they were imported, data set by data set."""
+    from tomopipe.dataset.changed import changed_stacks, changed_words  # with pandas: slow
+
+    folders = (Path(CONFIG.results) / "datasets" / name for name in CONFIG.datasets)
+    found = (changed_stacks(folder, recent=True) for folder in folders)
+    return [changed_words(stacks) for stacks in found if stacks]
+
+
 def closing_words():
-    return "\n".join(filter(None, [waiting_words(CONFIG), f"Report: {CONFIG.results}/report.html"]))
+    where = f"Report: {CONFIG.results}/report.html"
+    return "\n".join(filter(None, [*changed_sources(), waiting_words(CONFIG), where]))
