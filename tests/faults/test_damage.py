@@ -11,10 +11,15 @@ import pandas as pd
 import pytest
 import torch
 
+from tests.faults.conftest import ONE, Packed
+from tomopipe.dataset.prepare import prepare
 from tomopipe.dataset.reader import Reader
 from tomopipe.dataset.store import Store, check_store
 from tomopipe.errors import StateError
 from tomopipe.io.atomic import read_json, read_parquet, write_json, write_parquet
+from tomopipe.lineage import digest, write
+from tomopipe.lineage.verify import verify
+from tomopipe.lineage.write import recorded
 from tomopipe.models.files import load_tensors, save_tensors
 
 FLIPS = 300
@@ -52,6 +57,23 @@ def test_bit_flipped_in_the_packed_images(store: Path, way: str) -> None:
     }
     with pytest.raises(StateError, match=rf"particle {opened.uids[particle]}: remove {store} and"):
         readings[way]()
+
+
+def test_verify_reads_all_of_a_store_that_is_too_large_for_a_fingerprint(
+    packed: Packed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (digest, write):
+        monkeypatch.setattr(module, "LARGE_BYTES", 1000)
+    monkeypatch.setattr(digest, "_BLOCK", 8)
+    out = tmp_path / "datasets" / "d" / "store"
+    with recorded("prepare", out, ONE, inputs=[packed.dataset]):
+        prepare(packed.dataset, out, ONE)
+    assert not verify(tmp_path).findings
+    size = (out / "coefficients.npy").stat().st_size
+    flip(out / "coefficients.npy", (size - 8) // 15 + 100)  # between two samples
+    assert not verify(tmp_path, quick=True).findings
+    (finding,) = verify(tmp_path).findings
+    assert finding.what == "changed" and f"remove {out} and" in finding.sentence
 
 
 def test_a_view_checks_its_own_images(store: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from tomopipe.config import STEP_FORMAT, Config
+from tomopipe.dataset.store import check_store
 from tomopipe.errors import StateError
 from tomopipe.io.atomic import read_json, read_yaml
 from tomopipe.lineage.digest import file_digest, files_below, folder_digest, joined_digest
@@ -150,12 +151,22 @@ def _check(record: Record, tree: _Tree, notes: list[str]) -> Iterator[Finding]:
         elif not _unchanged(path, output, quick=tree.quick):
             sentence = "is not the file that the step has written"
             yield Finding("changed", path, step, sentence, record.path)
+    if step == "prepare" and not tree.quick and any(o.sampled for o in record.files.values()):
+        yield from _store(record)
     for given in record.lineage.inputs:
         yield from _input(record, given, tree, notes)
     made, now = record.lineage.step_format, STEP_FORMAT.get(step)
     if made != now:
         sentence = f"was made by format {made} of the step, this version has {now}"
         yield Finding("older format", record.path.parent, step, sentence, record.path)
+
+
+def _store(record: Record) -> Iterator[Finding]:
+    """Whether every packed image is what was packed, where fingerprints are those of samples."""
+    try:
+        check_store(record.path.parent)
+    except StateError as error:
+        yield Finding("changed", record.path.parent, "prepare", str(error), record.path)
 
 
 def _unchanged(path: Path, output: Output, *, quick: bool) -> bool:
