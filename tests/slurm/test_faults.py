@@ -88,8 +88,8 @@ def training(on_slurm: Run, cluster: Cluster, tmp_path: Path) -> Iterator[Traini
 
 
 @pytest.mark.fault(
-    "training cancelled with scancel",
-    "snakemake submits it once more, with more memory, and it goes on from its last checkpoint",
+    "A training is cancelled with scancel",
+    "Snakemake submits it once more, with more memory, and it goes on from its last checkpoint.",
 )
 def test_scancel(training: Training) -> None:
     training.cluster.scancel(training.start())
@@ -101,8 +101,8 @@ def test_scancel(training: Training) -> None:
 
 
 @pytest.mark.fault(
-    "training runs out of its time on SLURM",
-    "snakemake submits it once more, and it goes on from its last checkpoint",
+    "A training runs out of its time on SLURM",
+    "Snakemake submits it once more, and it goes on from its last checkpoint.",
 )
 def test_timeout(training: Training) -> None:
     training.start("--set-resources", "heterogeneous:runtime=60 ** (attempt - 1)")
@@ -114,8 +114,8 @@ def test_timeout(training: Training) -> None:
 
 
 @pytest.mark.fault(
-    "node dies under a training",
-    "SLURM starts the job again when there is a node, and it goes on from its last checkpoint",
+    "A node dies under a training",
+    "SLURM starts the job again when there is a node, and it goes on from its last checkpoint.",
 )
 def test_node_failure(training: Training) -> None:
     job = training.start()
@@ -130,7 +130,7 @@ def test_node_failure(training: Training) -> None:
 
 @pytest.mark.fault(
     "SLURM's controller dies while a training runs",
-    "the training goes on, and snakemake hears of its end when the controller is back",
+    "The training goes on, and snakemake hears of its end when the controller is back.",
 )
 def test_controller_dies(training: Training) -> None:
     job = training.start()
@@ -147,9 +147,9 @@ def test_controller_dies(training: Training) -> None:
 
 
 @pytest.mark.fault(
-    "snakemake killed while its SLURM jobs run, and started again",
-    "a second training is refused and names the job that is at work; once that has ended, "
-    "snakemake takes its results",
+    "Snakemake is killed while its SLURM jobs run, and started again",
+    "A second training is refused and names the job that is at work; once that has ended, "
+    "snakemake takes its results.",
 )
 def test_snakemake_killed(training: Training) -> None:
     job = training.start()

@@ -49,6 +49,7 @@ class Recorder:
         self.inputs: list[Input] = []
         self.outputs: list[Path] | None = None
         self.chosen: Chosen | None = None
+        self._near = 0
 
     def read(self, *paths: Path | str | None) -> None:
         """Note files or folders that the step reads, as they are now; None is skipped."""
@@ -74,13 +75,19 @@ class Recorder:
     def _read(self, path: Path, one_of: int = 1) -> None:
         owner = owner_of(path)
         made_by = owner.lineage.step if owner else None
-        if owner is not None and self.chosen is None:
-            self.chosen = owner.lineage.chosen
+        if owner is not None and owner.lineage.chosen is not None:
+            self._follow(owner.path, owner.lineage.chosen)
         if path.is_file():
             self._add(path, file_digest(path), "content", made_by, one_of)
         else:
             own = list(owner.below(path)) if owner else list(files_below(path))
             self._add(path, folder_digest(path, own), "content", made_by)
+
+    def _follow(self, made: Path, chosen: Chosen) -> None:
+        """Take over a choice of particles; that of the own branch before that of a data set."""
+        near = len(Path(os.path.commonpath([absolute(made), absolute(self.file)])).parts)
+        if near > self._near:
+            self.chosen, self._near = chosen, near
 
     def _add(self, path: Path, sha256: str, how: How, made_by: str | None, one_of: int = 1) -> None:
         name = os.path.relpath(path, absolute(self.file.parent)) if made_by else str(path)
