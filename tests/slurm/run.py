@@ -60,6 +60,7 @@ SOURCES = ("store", "source", "particles")
 PASSING_IN_REPORT = re.compile(
     rb"\d{4}-\d\d-\d\d \d\d:\d\d UTC|sha256:\w{64}"  # when it was made, and what a step cost:
     rb"|<tr><td>[\w/]+</td><td class=.n.>[\d.]+ (?:s|min|h)</td><td class=.n.>[\d,]+ MB</td></tr>"
+    rb"|<tr><th scope=.row.>\w+ \(format \d+\)</th>.*?</tr>"  # lineage, see `fingerprints`
 )
 
 
@@ -71,7 +72,8 @@ class Run:
         self.process: subprocess.Popen[bytes] | None = None
         self.jobs: list[Job] = []  # that it took, when it is done
         for name in CLONE:
-            (folder / name).symlink_to(ROOT / name)
+            if not (folder / name).is_symlink():  # a copy of a run has them
+                (folder / name).symlink_to(ROOT / name)
         (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG))
 
     @property
@@ -140,8 +142,12 @@ class Run:
 
 
 def fingerprints(results: Path) -> dict[str, str]:
-    """A digest of the content of every result below a folder, by its path."""
+    """A digest of the content of every result below a folder, by its path.
+
+    Lineage is left out: it says when and where a step ran.
+    """
     files = [p for p in sorted(results.rglob("*")) if p.is_file() and not p.name.startswith(".")]
+    files = [p for p in files if not p.name.endswith("lineage.json")]
     kept = [p for p in files if p.relative_to(results).parts[0] not in ("logs", "benchmarks")]
     return {str(p.relative_to(results)): _digest(p) for p in kept}
 
@@ -165,7 +171,10 @@ def _content(path: Path) -> bytes:
             with mrcfile.open(path) as mrc:  # its header holds the time
                 return repr((mrc.data.shape, mrc.voxel_size)).encode() + mrc.data.tobytes()
         case ".json":
-            return _plain(json.loads(path.read_text()))
+            record = json.loads(path.read_text())
+            if path.name == "store.json":  # its own fingerprint counts that of its source
+                del record["fingerprint"]
+            return _plain(record)
         case ".jsonl":
             return b"\n".join(_plain(json.loads(line)) for line in path.read_text().splitlines())
         case ".star":
