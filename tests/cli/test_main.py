@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -169,23 +168,11 @@ def test_every_verb_has_help_without_heavy_imports() -> None:
     assert not loaded.intersection(HEAVY)
 
 
-def test_help_of_a_verb_is_quick() -> None:
-    def used() -> float:
-        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return usage.ru_utime + usage.ru_stime
-
-    before = used()  # processor time: other work on the machine must not fail the test
-    command = [sys.executable, "-m", "tomopipe", "train", "--help"]
-    subprocess.run(command, check=True, capture_output=True)
-    assert used() - before < 0.5
-
-
 def test_threads_are_told_before_anything_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    for name in ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "NUMBA"):
+        monkeypatch.setenv(f"{name}_NUM_THREADS", "1")  # noted, so that it is undone
     main(["prepare", "nothing", "--out", "nowhere", "--threads", "3"])
     assert os.environ["OMP_NUM_THREADS"] == "3"
-    for name in ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "NUMBA"):
-        monkeypatch.delenv(f"{name}_NUM_THREADS", raising=False)
 
 
 def test_config_check_says_what_runs(capsys: pytest.CaptureFixture[str]) -> None:
