@@ -30,9 +30,10 @@ NETWORK = {
     "checkpoint_minutes": 0,
     "device": "cpu",
 }
-# the report's date, and its table of how long steps took and what memory
+# the report's date, its table of how long steps took and what memory, and its lineage
 _PASSING = re.compile(
     r'\d{4}-\d\d-\d\d \d\d:\d\d UTC|<tr><td>[\w/]+</td><td class="n">[\d.]+ (s|min|h)</td>.*?</tr>'
+    r'|<tr><th scope="row">\w+ \(format \d+\)</th>.*?</tr>'
 )
 _TIMES = {"seconds", "seconds_left"}
 
@@ -90,7 +91,10 @@ def finished(folder: Path) -> Counter[str]:
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """Digests of all results below `folder`, without the times that things took."""
+    """Digests of all results below `folder`, without the times that things took.
+
+    Lineage is left out: it says when a step ran, and on which files of a user.
+    """
     return {
         str(path.relative_to(folder)): hashlib.sha256(_lasting(path)).hexdigest()
         for path in _results(folder)
@@ -101,7 +105,8 @@ def _results(folder: Path) -> Iterator[Path]:
     for path in sorted((folder / RESULTS).rglob("*")):
         inside = path.relative_to(folder / RESULTS)
         hidden = any(part.startswith(".") for part in inside.parts)
-        if path.is_file() and not hidden and inside.parts[0] not in ("logs", "benchmarks"):
+        told = inside.parts[0] in ("logs", "benchmarks") or path.name.endswith("lineage.json")
+        if path.is_file() and not hidden and not told:
             yield path
 
 
