@@ -9,12 +9,12 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from tests.results import LINEAGE_ROW, result_files
 from tomopipe.config.simulate import SimulateSettings
 from tomopipe.simulate.particles import simulate_particles
 
@@ -33,7 +33,7 @@ NETWORK = {
 # the report's date, its table of how long steps took and what memory, and its lineage
 _PASSING = re.compile(
     r'\d{4}-\d\d-\d\d \d\d:\d\d UTC|<tr><td>[\w/]+</td><td class="n">[\d.]+ (s|min|h)</td>.*?</tr>'
-    r'|<tr><th scope="row">\w+ \(format \d+\)</th>.*?</tr>'
+    rf"|{LINEAGE_ROW}"
 )
 _TIMES = {"seconds", "seconds_left"}
 
@@ -97,17 +97,8 @@ def contents(folder: Path) -> dict[str, str]:
     """
     return {
         str(path.relative_to(folder)): hashlib.sha256(_lasting(path)).hexdigest()
-        for path in _results(folder)
+        for path in result_files(folder / RESULTS)
     }
-
-
-def _results(folder: Path) -> Iterator[Path]:
-    for path in sorted((folder / RESULTS).rglob("*")):
-        inside = path.relative_to(folder / RESULTS)
-        hidden = any(part.startswith(".") for part in inside.parts)
-        told = inside.parts[0] in ("logs", "benchmarks") or path.name.endswith("lineage.json")
-        if path.is_file() and not hidden and not told:
-            yield path
 
 
 def _lasting(path: Path) -> bytes:

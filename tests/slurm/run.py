@@ -18,6 +18,7 @@ import mrcfile
 import pandas as pd
 import yaml
 
+from tests.results import LINEAGE_ROW, result_files
 from tests.slurm.cluster import Cluster, Job
 from tests.workflow.plan import ROOT
 
@@ -60,7 +61,7 @@ SOURCES = ("store", "source", "particles")
 PASSING_IN_REPORT = re.compile(
     rb"\d{4}-\d\d-\d\d \d\d:\d\d UTC|sha256:\w{64}"  # when it was made, and what a step cost:
     rb"|<tr><td>[\w/]+</td><td class=.n.>[\d.]+ (?:s|min|h)</td><td class=.n.>[\d,]+ MB</td></tr>"
-    rb"|<tr><th scope=.row.>\w+ \(format \d+\)</th>.*?</tr>"  # lineage, see `fingerprints`
+    rb"|" + LINEAGE_ROW.encode()  # see `fingerprints`
 )
 
 
@@ -146,10 +147,7 @@ def fingerprints(results: Path) -> dict[str, str]:
 
     Lineage is left out: it says when and where a step ran.
     """
-    files = [p for p in sorted(results.rglob("*")) if p.is_file() and not p.name.startswith(".")]
-    files = [p for p in files if not p.name.endswith("lineage.json")]
-    kept = [p for p in files if p.relative_to(results).parts[0] not in ("logs", "benchmarks")]
-    return {str(p.relative_to(results)): _digest(p) for p in kept}
+    return {str(path.relative_to(results)): _digest(path) for path in result_files(results)}
 
 
 def _digest(path: Path) -> str:

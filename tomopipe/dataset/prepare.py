@@ -92,12 +92,7 @@ def prepare(dataset_dir: Path, out: Path, settings: PrepareSettings | None = Non
     _check_pixel_size(images, dataset_dir)
     images = _with_counts(images, box, settings)
     job = _Job(box, meta["contrast"] == "bright", settings.window_inner, settings.window_outer)
-    key = fingerprint(
-        STEP_FORMAT,
-        settings.model_dump(exclude={"workers"}),
-        dataset_dir / "images.parquet",
-        dataset_dir / "import.json",
-    )
+    key = _key(dataset_dir, settings)
     work = out.with_name(f".{out.name}.partial")
     with locked(work / "lock", out, "run of `tomopipe prepare`"):
         _start(work, key)
@@ -121,6 +116,16 @@ def prepare(dataset_dir: Path, out: Path, settings: PrepareSettings | None = Non
         packed.put_away()
         (work / "lock").unlink()
         work.replace(out)
+
+
+def _key(dataset_dir: Path, settings: PrepareSettings) -> str:
+    """What a store depends on: where it differs, work that was begun is begun anew."""
+    return fingerprint(
+        STEP_FORMAT,
+        settings.model_dump(exclude={"workers"}),
+        dataset_dir / "images.parquet",
+        dataset_dir / "import.json",
+    )
 
 
 def _figures(particles: pd.DataFrame, images: pd.DataFrame, box: int) -> dict[str, Any]:
