@@ -56,8 +56,9 @@ def score(truth: np.ndarray, labels: np.ndarray) -> dict[str, float]:
 
 def log_likelihood(statistics: Statistics, values: Tensor) -> Tensor:
     """`(N, V)` log p(y | V) up to a constant, of volumes `(n, V)` on the grid's voxels."""
-    real, imaginary = values.real.contiguous(), values.imag.contiguous()
-    power = (values.abs() ** 2).contiguous()
+    weighted = values * statistics.weight[:, None]
+    real, imaginary = weighted.real.contiguous(), weighted.imag.contiguous()
+    power = values.abs() ** 2 * statistics.weight[:, None]
     parts = [c.real @ real + c.imaginary @ imaginary - c.power @ power / 2 for c in statistics]
     return torch.cat(parts)
 
@@ -138,7 +139,8 @@ def volumes_of(
         m = member[torch.as_tensor(chunk.particles)]
         power += chunk.power_t @ m
         signal += torch.stack([chunk.real_t @ m, chunk.imaginary_t @ m], -1)
-    total = torch.view_as_complex(signal)
+    power = power * statistics.weight[:, None]
+    total = torch.view_as_complex(signal) * statistics.weight[:, None]
     mean = total[:, -1] / (power[:, -1] + 0.01 * power[:, -1].mean())
     mean = statistics.grid.to_fourier(statistics.grid.to_real(mean[:, None]) * mask)[:, 0]
     prior = ridge(statistics.grid, mean, shrinkage, 1)[:, 1:]

@@ -15,7 +15,7 @@ from tomopipe.physics.grid import FourierGrid
 from tomopipe.simulate.particles import true_volume
 from tomopipe.training.em import Latents, expect, maximise
 from tomopipe.training.linear import fit_linear, prepare_statistics
-from tomopipe.training.statistics import Statistics, gridded_sums, noise_per_shell
+from tomopipe.training.statistics import Statistics
 
 SETTINGS = LinearSettings(components=3, rounds=12)
 
@@ -69,9 +69,9 @@ def test_posterior_is_that_of_the_dense_gaussian(tiny, good):
     voxel, mirrored = grid.nearest(batch.points())
     inside = voxel >= 0
     v = torch.where(mirrored[:, None], model[voxel].conj(), model[voxel])[inside]
-    shell = batch.lattice.double().norm(dim=-1).round().long()[batch.coefficient_lattice]
+    shell = grid.shell[voxel[inside]]
     cosine = torch.cos(torch.deg2rad(batch.tilt))[batch.coefficient_image]
-    tau2 = (statistics.noise[shell] / cosine)[inside]
+    tau2 = statistics.noise[shell] / cosine[inside]
     transfer = (batch.ctf * batch.damage)[inside]
     design = torch.view_as_real(transfer[:, None] * v / tau2.sqrt()[:, None])  # (C, 3, 2)
     y = (batch.data[inside] / tau2.sqrt()[:, None]).double()
@@ -89,14 +89,13 @@ def test_posterior_is_that_of_the_dense_gaussian(tiny, good):
 def test_statistics_give_the_same_in_memory_packed_and_on_disk(tiny, good, tmp_path):
     store = tiny.open(good)
     grid = FourierGrid(store.box, 2)
-    noise = noise_per_shell(store, grid, None)
     model = torch.randn(
         grid.n, 3, dtype=torch.complex64, generator=torch.Generator().manual_seed(1)
     )
-    exact = Statistics(store, grid, noise, memory_gb=None, device="cpu")
+    exact = Statistics(store, grid, memory_gb=None, device="cpu")
     budget = 0.75 * exact.bytes(16) / 1e9
-    packed = Statistics(store, grid, noise, memory_gb=budget, device="cpu")
-    spilled = Statistics(store, grid, noise, memory_gb=1e-9, device="cpu", scratch=tmp_path)
+    packed = Statistics(store, grid, memory_gb=budget, device="cpu")
+    spilled = Statistics(store, grid, memory_gb=1e-9, device="cpu", scratch=tmp_path)
     assert [(s.packed, s.spilled) for s in (exact, packed, spilled)] == [
         (False, False),
         (True, False),
@@ -110,17 +109,14 @@ def test_statistics_give_the_same_in_memory_packed_and_on_disk(tiny, good, tmp_p
     assert ((half.mean - found.mean).abs() / spread).max() < 0.02
     sums = [s.sums() for s in (exact, spilled)]
     torch.testing.assert_close(sums[0], sums[1], rtol=1e-3, atol=1e-3 * float(sums[0].abs().max()))
-    direct = gridded_sums(store, grid, noise)
-    torch.testing.assert_close(sums[0], direct, rtol=1e-4, atol=1e-5 * float(direct.abs().max()))
 
 
 def test_maximisation_solves_the_normal_equations(tiny, good):
     """Against a library's solver on sums made from dense matrices."""
     store = tiny.open(good[:6])
     grid = FourierGrid(store.box, 1)
-    statistics = Statistics(
-        store, grid, noise_per_shell(store, grid, None), memory_gb=None, device="cpu"
-    )
+    statistics = Statistics(store, grid, memory_gb=None, device="cpu")
+    statistics.whiten(statistics.noise_per_shell())
     generator = torch.Generator().manual_seed(2)
     mean = torch.randn(6, 2, generator=generator)
     latents = Latents(mean, 0.1 * torch.eye(2).repeat(6, 1, 1), torch.zeros(6))
@@ -129,7 +125,8 @@ def test_maximisation_solves_the_normal_equations(tiny, good):
     found = maximise(statistics, latents, precision, mask)
     (chunk,) = statistics
     power, real, imaginary = (
-        m.to_dense().double() for m in (chunk.power_t, chunk.real_t, chunk.imaginary_t)
+        m.to_dense().double() * statistics.weight[:, None].double()
+        for m in (chunk.power_t, chunk.real_t, chunk.imaginary_t)
     )
     z = torch.cat([torch.ones(6, 1), mean], 1).double()
     moment = z[:, :, None] * z[:, None]
@@ -140,17 +137,33 @@ def test_maximisation_solves_the_normal_equations(tiny, good):
     assert float((found - expected).abs().max()) < 1e-4 * float(expected.abs().max())
 
 
-def test_noise_of_a_large_store_comes_from_an_even_sample(tiny, good, monkeypatch):
+def test_noise_and_sums_are_those_of_single_coefficients(tiny, good):
+    """Residuals of a mean volume one by one, against what follows from the statistics."""
     store = tiny.open(good)
     grid = FourierGrid(store.box, 2)
-    whole, mask = prepare_statistics(store, grid, SETTINGS, "cpu")
-    monkeypatch.setattr(
-        "tomopipe.training.linear._NOISE_COEFFICIENTS", int(store.kept_counts.sum()) // 3
+    statistics = Statistics(store, grid, memory_gb=None, device="cpu")
+    mean = torch.randn(grid.n, dtype=torch.complex64, generator=torch.Generator().manual_seed(4))
+    batch = store.batch(np.arange(store.n_particles), inside=True)
+    voxel, mirrored = grid.nearest(batch.points())
+    inside = voxel >= 0
+    y = torch.view_as_complex(batch.data)
+    y = torch.where(mirrored, y.conj(), y)[inside]
+    cosine = torch.cos(torch.deg2rad(batch.tilt))[batch.coefficient_image][inside]
+    transfer, voxel = (batch.ctf * batch.damage)[inside], voxel[inside]
+    for removed in (0 * mean, mean):
+        square = (y - transfer * removed[voxel]).abs().square() * cosine
+        found = statistics.noise_per_shell(removed)
+        for shell in (1, 4, store.box // 2 - 1):
+            expected = square[grid.shell[voxel] == shell].double().mean() / 2
+            assert float(found[shell]) == pytest.approx(float(expected), rel=1e-4)
+    assert torch.equal(statistics.noise_per_shell(), statistics.noise_per_shell(0 * mean))
+    statistics.whiten(found)
+    precision = cosine / found[grid.shell[voxel]]
+    direct = torch.zeros(grid.n, dtype=torch.complex128).index_add_(
+        0, voxel, (transfer * y * precision).to(torch.complex128)
     )
-    sampled, other = prepare_statistics(store, grid, SETTINGS, "cpu")
-    assert (sampled.noise / whole.noise - 1).abs().max() < 0.2
-    assert (sampled.noise != whole.noise).any()
-    assert correlation(mask, other) > 0.99
+    sums = torch.view_as_complex(statistics.sums()[:, 1:].double().contiguous())
+    assert float((sums - direct).abs().max()) < 1e-4 * float(direct.abs().max())
 
 
 def test_too_small_a_disk_is_one_sentence(tiny, good, tmp_path, monkeypatch):

@@ -30,7 +30,7 @@ from tomopipe.training.heldout import Comparison, compare
 from tomopipe.training.linear import fit_linear
 from tomopipe.training.neural import train_heterogeneous
 
-STEP_FORMAT = 2
+STEP_FORMAT = 3
 
 
 def fit(

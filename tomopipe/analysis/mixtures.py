@@ -18,6 +18,7 @@ Free covariances have too many parameters for states of a hundred particles (ben
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -130,14 +131,16 @@ def fit_mixture(
     tries = []
     for labels in _partitions(z[rows], k, rng):
         fit = MixtureFit(part, k, family)
-        fit.run(np.eye(k)[labels], _SHORT)
+        fit.run(np.eye(k)[:, labels], _SHORT)
         tries.append(fit)
     tries.sort(key=lambda fit: -fit.evidence)
-    done = []
-    for fit in tries[:_KEPT]:
-        probability = fit.probability if len(part) == n else fit.on(information)
-        fit.run(probability, _LONG)
-        done.append(fit)
+
+    def finish(fit: MixtureFit) -> MixtureFit:
+        fit.run(fit.probability if len(part) == n else fit.on(information), _LONG)
+        return fit
+
+    with ThreadPoolExecutor(_KEPT) as pool:
+        done = list(pool.map(finish, tries[:_KEPT]))
     return _result(max(done, key=lambda fit: fit.evidence))
 
 
@@ -170,6 +173,6 @@ def _result(fit: MixtureFit) -> Mixture:
     size = len(fit.shape)
     free = fit.k - 1 + fit.k * size + size * (size + 1) / 2
     free += fit.k - 1 if fit.family == "scaled" else 0
-    bic = fit.evidence - free / 2 * np.log(len(fit.probability))
+    bic = fit.evidence - free / 2 * np.log(fit.probability.shape[1])
     covariances = fit.scale[:, None, None] * fit.shape
-    return Mixture(fit.family, fit.probability, fit.means, covariances, fit.evidence, float(bic))
+    return Mixture(fit.family, fit.probability.T, fit.means, covariances, fit.evidence, float(bic))

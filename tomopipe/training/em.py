@@ -91,7 +91,8 @@ def maximise(
         left.addmm_(chunk.power_t, moment[:, upper[0], upper[1]].contiguous())
         right[0].addmm_(chunk.real_t, z)
         right[1].addmm_(chunk.imaginary_t, z)
-    left, right = statistics.group.sum(left), statistics.group.sum(right).movedim(0, 2)
+    left = statistics.group.sum(left).mul_(statistics.weight[:, None])
+    right = statistics.group.sum(right).mul_(statistics.weight[:, None]).movedim(0, 2)
     solved = torch.cat([_solve(left[b], right[b], precision[b]) for b in _blocks(grid.n)])
     volumes = grid.to_real(torch.view_as_complex(solved)) * mask
     if shrink is not None:
@@ -130,8 +131,9 @@ def expect(statistics: Statistics, model: Tensor) -> Latents:
     k, n = model.shape[1] - 1, statistics.store.n_particles
     upper = torch.triu_indices(k, k, device=model.device)
     # one product each for power, real and imaginary part: entries are read once
-    quadratic = torch.cat([_quadratic(model[b], upper) for b in _blocks(len(model))])
-    linear = torch.cat([model[:, 1:], model[:, :1]], 1)
+    weight = statistics.weight[:, None]
+    quadratic = torch.cat([_quadratic(model[b], upper) for b in _blocks(len(model))]).mul_(weight)
+    linear = torch.cat([model[:, 1:], model[:, :1]], 1) * weight
     real, imaginary = linear.real.contiguous(), linear.imag.contiguous()
     out = Latents(real.new_zeros(n, k), real.new_zeros(n, k, k), real.new_zeros(n))
     for chunk in statistics:
@@ -149,7 +151,8 @@ def expect(statistics: Statistics, model: Tensor) -> Latents:
         bent = (z[:, None] @ curvature @ z[:, :, None])[:, 0, 0]
         explained = explained + 2 * (rhs * z).sum(1) - bent
         out.mean[index], out.covariance[index] = z, covariance
-        out.error[index] = (chunk.energy - explained) / chunk.count.clamp(min=1)
+        energy, count = statistics.energy[index], statistics.count[index]
+        out.error[index] = (energy - explained) / count.clamp(min=1)
     return out
 
 

@@ -16,11 +16,11 @@ from tomopipe.dataset.store import Store
 from tomopipe.models.linear import LinearModel
 from tomopipe.models.mean import FixedVolumes
 from tomopipe.models.vae import HeterogeneousModel
-from tomopipe.physics.grid import FourierGrid
+from tomopipe.reconstruct.backproject import batches
 from tomopipe.training.inference import held_out_error
 from tomopipe.training.objective import prediction_error
 from tomopipe.training.splits import hold_out, numpy_rng
-from tomopipe.training.statistics import image_shell, noise_per_shell
+from tomopipe.training.statistics import noise_variance
 
 _STREAM = 6
 _PARTICLES = 2000  # looked at, at most
@@ -117,9 +117,7 @@ class _LinearError:
         mean, basis = model.mean / store.scale, model.components / store.scale
         self.settings = settings
         self.fixed = FixedVolumes(mean, basis).to(device)
-        grid = FourierGrid(store.box, 1, device)
-        on_grid = grid.to_fourier(mean[None].to(device))[:, 0]
-        self.noise = noise_per_shell(store, grid, on_grid, device=device)
+        self.noise = self._noise_per_shell(store, device)
 
     def __call__(self, known: Batch, hidden: Batch) -> Tensor:
         """`(P, 2)` float64 sums of squared errors on `hidden`, latents from the tilts `known`."""
@@ -133,10 +131,21 @@ class _LinearError:
             out[:, column].index_add_(0, owner, error)
         return out.cpu()
 
+    def _noise_per_shell(self, store: Store, device: torch.device) -> Tensor:
+        """As `Statistics.noise_per_shell`, of every image's shells and without statistics."""
+        sums = torch.zeros(2, store.box // 2 + 1, dtype=torch.float64, device=device)
+        for batch in batches(store, np.arange(store.n_particles), device):
+            seen = (batch.ctf * batch.damage)[:, None] * self.fixed(batch.points())
+            precision = batch.noise_precision()
+            square = (batch.data - seen).square().sum(1) * precision
+            values = torch.stack([square, (precision > 0).to(square)]).double()
+            sums.index_add_(1, _image_shell(batch), values)
+        return noise_variance(*sums)
+
     def _posterior(self, batch: Batch) -> Tensor:
         """Posterior means `(P, K)` of the latents, as in the E-step but at the exact points."""
         a, b = batch.back_projection()
-        precision = 1 / self.noise[image_shell(batch)]
+        precision = 1 / self.noise[_image_shell(batch)]
         owner = batch.coefficient_particle()
         values = self.fixed.volumes_at(batch.points())
         mean, u = values[:, 0], values[:, 1:]
@@ -149,3 +158,9 @@ class _LinearError:
         total = rhs.new_zeros(batch.n_particles, len(unit)).index_add_(0, owner, rhs)
         z: Tensor = torch.linalg.solve(gram, total[:, :, None])[:, :, 0]
         return z
+
+
+def _image_shell(batch: Batch) -> Tensor:
+    """Shell 0 … box / 2 of each coefficient in its image's plane."""
+    radius: Tensor = torch.linalg.vector_norm(batch.lattice.double(), dim=-1)
+    return radius.round().long()[batch.coefficient_lattice]

@@ -36,10 +36,9 @@ from tomopipe.training.em import (
     orthogonalise,
 )
 from tomopipe.training.rounds import Rounds
-from tomopipe.training.statistics import Statistics, gridded_sums, noise_per_shell
+from tomopipe.training.statistics import Statistics
 
 _EDGE_PIXELS = 3.0
-_NOISE_COEFFICIENTS = 50_000_000  # enough for the noise of 100 shells to a few thousandths
 
 
 def fit_linear(
@@ -148,38 +147,17 @@ def prepare_statistics(
     """Statistics whitened by the noise of each shell, and the support of all volumes.
 
     `store` holds this process's particles, `group` the processes that hold the others; what does
-    not fit into memory goes to `scratch`. Of a large store the noise is taken from an even sample
-    of particles.
+    not fit into memory goes to `scratch`.
     """
-    group = group or Group()
-    part = _sample(store, group, device)
-    flat = noise_per_shell(part, grid, None, device=device, group=group)
-    sphere = sphere_mask(store.box, 0.8 * store.box / 2, _EDGE_PIXELS).to(device)
-    mean = mean_volume(gridded_sums(part, grid, flat, device=device, group=group), grid, sphere)
-    noise = noise_per_shell(part, grid, mean, device=device, group=group)
     statistics = Statistics(
-        store,
-        grid,
-        noise,
-        memory_gb=settings.memory_gb,
-        device=device,
-        group=group,
-        scratch=scratch,
+        store, grid, memory_gb=settings.memory_gb, device=device, group=group, scratch=scratch
     )
-    if part is not store:
-        mean = mean_volume(statistics.sums(), grid, sphere)
+    statistics.whiten(statistics.noise_per_shell())
+    sphere = sphere_mask(store.box, 0.8 * store.box / 2, _EDGE_PIXELS).to(device)
+    mean = mean_volume(statistics.sums(), grid, sphere)
+    statistics.whiten(statistics.noise_per_shell(mean))
     mask = support(grid.to_real(mean[:, None])[0].cpu(), store.pixel_size, settings)
     return statistics, mask.to(device)
-
-
-def _sample(store: Store, group: Group, device: torch.device | str) -> Store:
-    """Every so many-th particle of all processes', counted through; the store if it is small."""
-    coefficients = group.each(float(store.kept_counts.sum()), device).sum()
-    step = int(coefficients // _NOISE_COEFFICIENTS) + 1
-    if step == 1:
-        return store
-    first = int(group.each(store.n_particles, device)[: group.rank].sum())
-    return store.subset(store.uids[(-first) % step :: step].tolist())
 
 
 def support(mean: Tensor, pixel_size: float, settings: LinearSettings) -> Tensor:

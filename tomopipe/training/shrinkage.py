@@ -18,7 +18,7 @@ from tomopipe.physics.fourier import fft3c, frequencies, ifft3c
 from tomopipe.physics.grid import FourierGrid
 from tomopipe.training.em import Latents
 
-_SLOPE = 3.0  # a shell with a third more power than noise has is kept whole
+_LEFT_OUT, _KEPT = 2.0, 4.0  # standard errors by which a shell's power must exceed its noise's
 
 
 class LocalShrinkage:
@@ -46,6 +46,9 @@ class LocalShrinkage:
         self.voxels = float((mask**2).sum())
         last = len(self.noise) - 1
         self.shell = frequencies(grid.box, 3, mask.device).round().long().clamp(max=last)
+        # noise inside the mask has as many independent values as the mask has voxels
+        free = torch.bincount(self.shell.reshape(-1)) * self.voxels / self.shell.numel()
+        self.spread = (2 / free.clamp(min=1)).sqrt()
 
     def __call__(self, components: Tensor) -> Tensor:
         """Components `(K, box, box, box)`, shrunk."""
@@ -68,7 +71,8 @@ class LocalShrinkage:
         # Parseval: of the noise's variance in each shell, over the voxels of the support
         expected = (self.noise * self.voxels * self.shell.numel()).to(power)
         # shells that no image reaches have neither power nor noise
-        gain = (_SLOPE * (power / expected.clamp(min=1e-30) - 1)).clamp(0, 1)
+        errors = (power / expected.clamp(min=1e-30) - 1) / self.spread
+        gain = ((errors - _LEFT_OUT) / (_KEPT - _LEFT_OUT)).clamp(0, 1)
         filtered = ifft3c(transform * gain[:, self.shell]).real
         return filtered, (gain**2 * self.noise.to(gain)).sum(1)
 

@@ -3,21 +3,25 @@
 With fixed poses the likelihood of any volume V given a particle's images depends on the images only
 through two numbers per Fourier voxel,
 
-    power_pv = sum b / tau^2          signal_pv = sum a y / tau^2     (complex),
+    power_pv = sum b          signal_pv = sum a y     (complex),
 
-summed over the coefficients that fall into the voxel (a, b: `Batch.back_projection`, tau^2: noise
-variance of a real component in the coefficient's shell). Both are sparse (particle x voxel) and
-never change, so that a round of expectation maximisation is a few sparse-dense products,
-whatever the number of tilts: log p(y | V) = sum_v Re(conj(V_v) signal_pv) - power_pv |V_v|^2 / 2.
+summed over the coefficients that fall into the voxel (a, b: `Batch.back_projection`). Both are
+sparse (particle x voxel) and never change, so that a round of expectation maximisation is a few
+sparse-dense products, whatever the number of tilts:
 
-They are made once. What does not fit into memory exactly (16 bytes a coefficient) is packed (8
-bytes), and what does not fit packed either lies in a scratch file and is read in every pass.
+    log p(y | V) = sum_v (Re(conj(V_v) signal_pv) - power_pv |V_v|^2 / 2) / tau_v^2,
+
+with tau^2 the noise variance of a real component in the voxel's shell. It stands outside of the
+sums, so that one pass over the images gives them, and the noise follows from them.
+
+What does not fit into memory exactly (16 bytes a coefficient) is packed (8 bytes), and what does
+not fit packed either lies in a scratch file and is read in every pass.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -47,14 +51,10 @@ class Chunk:
         `(P,)` positions in the store view.
     entries
         Sparse matrices voxel x particle `(n, P)`: power_pv and the two parts of signal_pv.
-    energy, count
-        `(P,)` sum of |y|^2 / tau^2 of the whitened coefficients, and twice their number.
     """
 
     particles: NDArray[np.integer]
     entries: Entries
-    energy: Tensor
-    count: Tensor
 
     @property
     def power(self) -> Transposed:
@@ -90,20 +90,30 @@ class Chunk:
 class Statistics:
     """All chunks of a store: in memory exactly, packed, or packed on disk, as they fit.
 
+    The noise variance is 1 everywhere until `whiten` says otherwise.
+
     Parameters
     ----------
     store
         This process's particles.
-    grid, noise
-        Voxels; `(box / 2 + 1,)` noise variance tau^2 per shell.
+    grid
+        Voxels.
     memory_gb
         What may be kept in memory of the device (None: `memory_budget`).
     device
         Where products are made.
     group
-        The processes that hold the other particles; `sums` and the M-step add up over them.
+        The processes that hold the other particles; `sums`, `noise_per_shell` and the M-step add up
+        over them.
     scratch
         Folder for what does not fit (by default the system's temporary folder).
+
+    Attributes
+    ----------
+    weight
+        `(n,)` 1 / tau^2 of each voxel.
+    energy, count
+        `(N,)` sum of |y|^2 / tau^2 of each particle's coefficients, and twice their number.
 
     Raises
     ------
@@ -115,15 +125,15 @@ class Statistics:
         self,
         store: Store,
         grid: FourierGrid,
-        noise: Tensor,
         *,
         memory_gb: float | None,
         device: torch.device | str,
         group: Group | None = None,
         scratch: Path | None = None,
     ) -> None:
-        self.store, self.grid, self.noise, self.device = store, grid, noise, device
+        self.store, self.grid, self.device = store, grid, device
         self.group = group or Group()
+        self.shell = grid.shell.clamp(max=grid.box // 2)
         size = min(max(_SMALLEST, 4 * grid.n), _LARGEST)
         self._sets = chunks(store, np.arange(store.n_particles), size)
         budget = memory_budget(memory_gb, device)
@@ -131,7 +141,13 @@ class Statistics:
         self._spill = None
         if self.bytes(_PACKED_BYTES) > budget:
             self._spill = Spill(scratch or Path(tempfile.gettempdir()), self.bytes(_PACKED_BYTES))
-        self._kept = [self._keep(chunk) for chunk in self._build()]
+        shape = (store.n_particles, grid.box // 2 + 1)
+        self._energy, self._counts = torch.zeros(2, *shape, device=device)
+        own = torch.zeros(grid.n, 3, device=device)
+        self._kept = [self._keep(self._chunk(particles), own) for particles in self._sets]
+        self._sums = self.group.sum(own)
+        self.count = 2 * self._counts.sum(1)
+        self.whiten(torch.ones(shape[1], device=device))
 
     @property
     def spilled(self) -> bool:
@@ -144,30 +160,57 @@ class Statistics:
             entries = chunk.entries if self._spill is None else self._spill.read(number)
             yield replace(chunk, entries=entries.opened(self.device))
 
+    def whiten(self, noise: Tensor) -> None:
+        """Set the noise variance of a real component, `(box / 2 + 1,)` per shell."""
+        self.noise = noise
+        self.weight = (1 / noise)[self.shell]
+        self.energy = self._energy @ (1 / noise)
+
     def sums(self) -> Tensor:
-        """`gridded_sums` of these statistics, `(n, 3)`."""
-        total = torch.zeros(self.grid.n, 3, device=self.device)
-        for chunk in self:
-            ones = torch.ones(len(chunk.particles), 1, device=self.device)
-            parts = (chunk.power_t, chunk.real_t, chunk.imaginary_t)
-            total += torch.cat([part @ ones for part in parts], 1)
-        return self.group.sum(total)
+        """Power and signal (real, imaginary) over tau^2 of all particles together, `(n, 3)`."""
+        return self._sums * self.weight[:, None]
+
+    def noise_per_shell(self, mean: Tensor | None = None) -> Tensor:
+        """Noise variance tau^2 of a real component per shell 0 … box / 2.
+
+        It is the residual power after the mean volume's slices (`mean` `(n,)` on the voxels; None:
+        the images' own power), which is what a shell's noise looks like where signal is weak.
+        """
+        own = torch.stack([t.sum(0, dtype=torch.float64) for t in (self._energy, self._counts)])
+        power, count = self.group.sum(own)
+        if mean is not None:
+            v, sums = torch.view_as_real(mean).double(), self._sums.double()
+            removed = 2 * (sums[:, 1:] * v).sum(1) - sums[:, 0] * v.square().sum(1)
+            power = power.index_add(0, self.shell, -removed)
+        return noise_variance(power, count)
 
     def bytes(self, per_coefficient: int) -> float:
         """Size of all chunks at so many bytes an entry, with where each voxel's begin."""
         voxels = 4.0 * self.grid.n * len(self._sets)
         return per_coefficient * float(self.store.kept_counts.sum()) + voxels
 
-    def _build(self) -> Iterator[Chunk]:
-        for particles in self._sets:
-            parts = [
-                _whitened(batch, self.grid, self.noise)
-                for batch in batches(self.store, particles, self.device)
-            ]
-            yield _chunk(parts, particles, self.grid)
+    def _chunk(self, particles: NDArray[np.integer]) -> Chunk:
+        """Statistics of consecutive `particles`; sets their energies and counts."""
+        parts = []
+        for batch in batches(self.store, particles, self.device):
+            part = _gridded(batch, self.grid, self.shell)
+            self._energy[batch.particles], self._counts[batch.particles] = part.energy, part.count
+            parts.append(part)
+        offsets = np.cumsum([0, *(len(part.energy) for part in parts)])
+        column = torch.cat([p.particle + int(o) for p, o in zip(parts, offsets, strict=False)])
+        entries = Entries.of(
+            torch.cat([p.voxel for p in parts]).long(),
+            column,
+            torch.cat([p.values for p in parts]),
+            (self.grid.n, len(particles)),
+        )
+        return Chunk(particles, entries)
 
-    def _keep(self, chunk: Chunk) -> Chunk:
-        """A chunk as it is kept: exact, packed, or only what is small."""
+    def _keep(self, chunk: Chunk, total: Tensor) -> Chunk:
+        """A chunk as it is kept: exact, packed, or without its entries; adds to the `total`."""
+        ones = torch.ones(len(chunk.particles), 1, device=self.device)
+        parts = (chunk.power_t, chunk.real_t, chunk.imaginary_t)
+        total += torch.cat([part @ ones for part in parts], 1)
         if self.packed:
             chunk = replace(chunk, entries=chunk.entries.packed())
         if self._spill is None:
@@ -176,13 +219,22 @@ class Statistics:
         return replace(chunk, entries=Entries.nothing())
 
 
+def noise_variance(power: Tensor, count: Tensor) -> Tensor:
+    """Variance of a real component per shell from summed |residual|^2 and its number of terms."""
+    value: Tensor = (power / count.clamp(min=1) / 2).float()
+    known = value[count > 0]
+    # shells nobody saw (DC, beyond the dose mask) get a middle level
+    value[count == 0] = known.median()
+    return value.clamp(min=1e-6 * known.max().item())
+
+
 @dataclass(frozen=True)
-class _Whitened:
+class _Gridded:
     """What the P particles of a batch add to the statistics.
 
     Of the C coefficients that fall on the grid: `voxel` and `particle` (0 … P-1), int32, and
-    `values` `(C, 3)`, b and a y (real, imaginary) over the noise variance. Of the particles:
-    `energy` and `count` as in `Chunk`.
+    `values` `(C, 3)`, b and a y (real, imaginary). Of the particles `(P, box / 2 + 1)`: `energy`,
+    the sum of |y|^2 in each shell in units of the noise's shape, and the `count` of coefficients.
     """
 
     voxel: Tensor
@@ -192,89 +244,22 @@ class _Whitened:
     count: Tensor
 
 
-def _whitened(batch: Batch, grid: FourierGrid, noise: Tensor) -> _Whitened:
-    """What a batch, all inside the dose mask, adds; `noise` `(box / 2 + 1,)`: tau^2 per shell."""
+def _gridded(batch: Batch, grid: FourierGrid, shell: Tensor) -> _Gridded:
+    """What a batch adds; `shell` `(n,)` of the voxels."""
     a, b = batch.back_projection()
     voxel, mirrored = grid.nearest(batch.points())
-    inside = voxel >= 0
     y = batch.data
     y = torch.stack([y[:, 0], torch.where(mirrored, -y[:, 1], y[:, 1])], 1)
-    precision = 1 / noise.to(y)[image_shell(batch)]
-    values = torch.stack([b, a * y[:, 0], a * y[:, 1]], 1) * precision[:, None]
-    energy = (y**2).sum(1) * batch.noise_precision() * precision
-    owner = batch.coefficient_particle()[inside]
-    total = energy.new_zeros(batch.n_particles).index_add_(0, owner, energy[inside])
-    count = 2 * torch.bincount(owner, minlength=batch.n_particles).to(energy)
-    return _Whitened(voxel[inside].int(), owner.int(), values[inside], total, count)
-
-
-def gridded_sums(
-    store: Store,
-    grid: FourierGrid,
-    noise: Tensor,
-    *,
-    device: torch.device | str = "cpu",
-    group: Group | None = None,
-) -> Tensor:
-    """Power and signal (real, imaginary) of all particles together on the voxels, `(n, 3)`."""
-    total = torch.zeros(grid.n, 3, device=device)
-    for batch in batches(store, np.arange(store.n_particles), device):
-        white = _whitened(batch, grid, noise)
-        # each batch by itself first: small terms would be lost beside a sum of millions
-        total += torch.zeros_like(total).index_add_(0, white.voxel, white.values)
-    return (group or Group()).sum(total)
-
-
-def _chunk(parts: Sequence[_Whitened], particles: NDArray[np.integer], grid: FourierGrid) -> Chunk:
-    """Statistics of consecutive batches of `particles` together."""
-    offsets = np.cumsum([0, *(len(part.energy) for part in parts)])
-    column = torch.cat([p.particle + int(o) for p, o in zip(parts, offsets, strict=False)])
-    entries = Entries.of(
-        torch.cat([p.voxel for p in parts]).long(),
-        column,
-        torch.cat([p.values for p in parts]),
-        (grid.n, len(particles)),
+    values = torch.cat([b[:, None], a[:, None] * y], 1)
+    precision = batch.noise_precision()
+    # a prefilter that left nothing says nothing
+    inside = (voxel >= 0) & (precision > 0)
+    voxel, owner = voxel[inside], batch.coefficient_particle()[inside]
+    length = grid.box // 2 + 1
+    place = owner * length + shell[voxel]
+    square = (y.square().sum(1) * precision)[inside]
+    energy = square.new_zeros(batch.n_particles * length).index_add_(0, place, square)
+    count = torch.bincount(place, minlength=len(energy)).to(energy)
+    return _Gridded(
+        voxel.int(), owner.int(), values[inside], energy.view(-1, length), count.view(-1, length)
     )
-    energy, count = (torch.cat([getattr(p, f) for p in parts]) for f in ("energy", "count"))
-    return Chunk(particles, entries, energy, count)
-
-
-def noise_per_shell(
-    store: Store,
-    grid: FourierGrid,
-    mean: Tensor | None,
-    *,
-    device: torch.device | str = "cpu",
-    group: Group | None = None,
-) -> Tensor:
-    """Noise variance tau^2 of a real component per image shell 0 … box / 2.
-
-    It is the residual power after the mean volume's slices (`mean` `(n,)` on the grid; None: the
-    images' own power), which is what a shell's noise looks like where signal is weak.
-    """
-    length = store.box // 2 + 1
-    sums = torch.zeros(2, length, dtype=torch.float64, device=device)
-    for batch in batches(store, np.arange(store.n_particles), device):
-        residual = torch.view_as_complex(batch.data)
-        if mean is not None:
-            voxel, mirrored = grid.nearest(batch.points())
-            seen = mean[voxel.clamp(min=0)] * (voxel >= 0)
-            seen = torch.where(mirrored, seen.conj(), seen)
-            residual = residual - batch.ctf * batch.damage * seen
-        shell = image_shell(batch)
-        precision = batch.noise_precision()
-        square = residual.abs() ** 2 * precision
-        sums[0] += torch.bincount(shell, square.double(), minlength=length)
-        sums[1] += torch.bincount(shell, (precision > 0).double(), minlength=length)
-    power, count = (group or Group()).sum(sums).float()
-    value: Tensor = power / count.clamp(min=1) / 2
-    known = value[count > 0]
-    # shells nobody saw (DC, beyond the dose mask) get a middle level
-    value[count == 0] = known.median()
-    return value.clamp(min=1e-6 * known.max().item())
-
-
-def image_shell(batch: Batch) -> Tensor:
-    """Shell 0 … box / 2 of each coefficient in its image's plane."""
-    radius: Tensor = torch.linalg.vector_norm(batch.lattice.double(), dim=-1)
-    return radius.round().long()[batch.coefficient_lattice]
