@@ -54,7 +54,8 @@ def quality(part: dict[str, Any], colours: dict[str, str], path: Path) -> None:
             values = [r[score(name)] for r in methods.get(method, []) if score(name) in r]
             if values:
                 mean, x = np.mean(values), i - 0.4 + (j + 0.5) * width
-                spread = [[mean - min(values)], [max(values) - mean]]
+                # a mean of equal values can be off by its last digit
+                spread = np.clip([[mean - min(values)], [max(values) - mean]], 0, None)
                 axes.bar(x, mean, width * 0.9, color=colour, yerr=spread, ecolor="grey")
         for bound, (colour, style) in _BOUNDS.items():
             values = [r[score(name)] for r in methods.get(bound, []) if score(name) in r]
