@@ -17,8 +17,9 @@ Free covariances have too many parameters for states of a hundred particles (ben
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,7 +28,8 @@ from threadpoolctl import threadpool_limits
 from tomopipe.analysis.latent import Array, Latents
 from tomopipe.analysis.mixture_em import Family, Information, MixtureFit
 
-_STARTS, _KEPT = 8, 2  # partitions tried, and of them the ones fitted to the end
+_STARTS, _KEPT = 32, 2  # partitions tried, and of them the ones fitted to the end
+_PASSED, _FRESH = 6, 8  # starts of the second family: the first one's best, and partitions
 _SHORT, _LONG = 5, 80  # iterations of a try, and of a fit at most
 _TRIED = 3000  # particles of a try, at most
 
@@ -91,27 +93,48 @@ def _spread(latents: Latents) -> Array:
 
 def _best_number(information: Information, z: Array, seed: int, most: int) -> Mixture:
     """More and more states, until two numbers in a row were no better."""
-    best = _best_family(information, z, 1, seed)
+    best = last = _best_family(information, z, 1, seed)
     worse = 0
     for states in range(2, min(most, len(z) // 10) + 1):
-        fitted = _best_family(information, z, states, seed)
-        worse = 0 if fitted.bic > best.bic else worse + 1
-        best = max(best, fitted, key=lambda mixture: mixture.bic)
+        last = _best_family(information, z, states, seed, _splits(z, last.labels))
+        worse = 0 if last.bic > best.bic else worse + 1
+        best = max(best, last, key=lambda mixture: mixture.bic)
         if worse == 2:
             break
     return best
 
 
-def _best_family(information: Information, z: Array, k: int, seed: int) -> Mixture:
+def _splits(z: Array, labels: Array) -> list[Array]:
+    """Partitions `(n,)` with one state more: each state in turn, cut across its longest axis."""
+    found = []
+    for state in np.unique(labels):
+        member = np.flatnonzero(labels == state)
+        rest = z[member] - z[member].mean(axis=0)
+        axis = np.linalg.svd(rest, full_matrices=False)[2][0]
+        cut = labels.copy()
+        cut[member[rest @ axis > 0]] = labels.max() + 1
+        found.append(np.unique(cut, return_inverse=True)[1])
+    return found
+
+
+def _best_family(
+    information: Information, z: Array, k: int, seed: int, known: Sequence[Array] = ()
+) -> Mixture:
     families: tuple[Family, ...] = ("tied", "scaled") if k > 1 else ("tied",)
-    fits = [fit_mixture(information, z, k, family, seed=seed) for family in families]
+    fits = fit_mixtures(information, z, k, families, seed=seed, known=known)
     return max(fits, key=lambda mixture: mixture.bic)
 
 
-def fit_mixture(
-    information: Information, z: Array, k: int, family: Family, *, seed: int
-) -> Mixture:
-    """Fit k states of one family by expectation maximisation from many partitions.
+def fit_mixtures(
+    information: Information,
+    z: Array,
+    k: int,
+    families: Sequence[Family],
+    *,
+    seed: int,
+    known: Sequence[Array] = (),
+) -> list[Mixture]:
+    """Fit k states of each family by expectation maximisation from many partitions.
 
     Parameters
     ----------
@@ -119,29 +142,45 @@ def fit_mixture(
         Of the n particles.
     z
         `(n, K)` posterior means, in which the first partitions are made.
-    k, family
-        States and form of their covariances.
+    k, families
+        States and forms of their covariances.
     seed
         Of the partitions.
+    known
+        Other partitions `(n,)` to begin from.
     """
     rng = np.random.default_rng([seed, k])
     n = len(information)
     rows = np.sort(rng.permutation(n)[:_TRIED])
     part = information.take(rows)
-    tries = []
-    for labels in _partitions(z[rows], k, rng):
-        fit = MixtureFit(part, k, family)
-        fit.run(np.eye(k)[:, labels], _SHORT)
-        tries.append(fit)
-    tries.sort(key=lambda fit: -fit.evidence)
 
-    def finish(fit: MixtureFit) -> MixtureFit:
+    def tried(family: Family, begin: Iterable[Array]) -> list[MixtureFit]:
+        """Short fits from probabilities `(k, particles)`, the best first."""
+        fits = []
+        for probability in begin:
+            fit = MixtureFit(part, k, family)
+            fit.run(probability, _SHORT)
+            fits.append(fit)
+        return sorted(fits, key=lambda fit: -fit.evidence)
+
+    def finished(fit: MixtureFit) -> MixtureFit:
         fit.run(fit.probability if len(part) == n else fit.on(information), _LONG)
         return fit
 
-    with ThreadPoolExecutor(_KEPT) as pool:
-        done = list(pool.map(finish, tries[:_KEPT]))
-    return _result(max(done, key=lambda fit: fit.evidence))
+    partitions = [*_partitions(z[rows], k, rng), *(labels[rows] for labels in known)]
+    fresh = [np.eye(k)[:, labels] for labels in partitions]
+    # with one covariance for all states a try costs least, and its best are often good for both
+    tries = tried("tied", fresh)
+    found = []
+    for family in families:
+        begun = tries
+        if family != "tied":
+            passed = [fit.probability for fit in tries[:_PASSED]]
+            begun = tried(family, passed + fresh[:_FRESH])
+        with ThreadPoolExecutor(_KEPT) as pool:
+            done = list(pool.map(finished, [copy(fit) for fit in begun[:_KEPT]]))
+        found.append(_result(max(done, key=lambda fit: fit.evidence)))
+    return found
 
 
 def _partitions(z: Array, k: int, rng: np.random.Generator) -> Iterator[Array]:

@@ -23,7 +23,7 @@ STEP_FORMAT: Final[dict[str, int]] = {
     "homogeneous": 2,
     "heterogeneous": 2,
     "convergence": 1,
-    "analysis": 2,
+    "analysis": 3,
     "classes": 1,
     "junk": 2,
     "export": 1,
