@@ -10,6 +10,7 @@ from tomopipe.io.atomic import (
     read_json,
     read_parquet,
     read_yaml,
+    remove_directory,
     write_json,
     write_parquet,
 )
@@ -122,3 +123,25 @@ def test_progress_says_how_much_is_left(capsys):
     assert duration(42) == "42 s"
     assert duration(185) == "3 min 05 s"
     assert duration(7800) == "2 h 10 min"
+
+
+def test_removal_that_is_killed_leaves_nothing_under_the_name(tmp_path, monkeypatch):
+    state = tmp_path / "state"
+
+    def filled():
+        state.mkdir()
+        (state / "checkpoint.json").write_text("{}")
+
+    def killed(path, ignore_errors=False):
+        if path.exists():
+            raise KeyboardInterrupt
+
+    filled()
+    with monkeypatch.context() as patch:
+        patch.setattr("tomopipe.io.atomic.shutil.rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            remove_directory(state)
+    assert not state.exists()
+    filled()
+    remove_directory(state)
+    assert not list(tmp_path.iterdir())

@@ -22,6 +22,7 @@ from tomopipe.io.atomic import (
     check_folder,
     fingerprint,
     read_json,
+    remove_directory,
     write_json,
     write_parquet,
 )
@@ -90,7 +91,7 @@ def fit(
             shutil.copytree(work / "linear", folder / "linear")
         write_parquet(folder / "clusters.parquet", clusters)
         write_json(folder / "fit.json", record)
-    shutil.rmtree(work)
+    remove_directory(work)
     return record
 
 

@@ -110,6 +110,17 @@ def _swap(new: Path, path: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def remove_directory(path: Path) -> None:
+    """Remove a directory at once: a kill in between leaves nothing of it under its name.
+
+    What such a kill leaves under a hidden name goes with the next directory of this name.
+    """
+    away = path.with_name(f".{path.name}.removed")
+    shutil.rmtree(away, ignore_errors=True)
+    path.replace(away)
+    shutil.rmtree(away, ignore_errors=True)
+
+
 def _sync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tomopipe.errors import StateError
-from tomopipe.io.atomic import read_sealed_json, write_sealed_json
+from tomopipe.io.atomic import read_sealed_json, remove_directory, write_sealed_json
 from tomopipe.io.lock import locked
 from tomopipe.models.files import load_tensors, save_tensors
 from tomopipe.training.distributed import Group
@@ -138,7 +138,7 @@ class RunState:
         events = self.directory / "tensorboard"
         if events.is_dir():
             shutil.copytree(events, out / "tensorboard", dirs_exist_ok=True)
-        shutil.rmtree(self.directory)
+        remove_directory(self.directory)
 
     def _check_own(self) -> None:
         """The directory is removed when training is done: refuse one that is not a state's."""
