@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from copy import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -170,15 +169,13 @@ def fit_mixtures(
     partitions = [*_partitions(z[rows], k, rng), *(labels[rows] for labels in known)]
     fresh = [np.eye(k)[:, labels] for labels in partitions]
     # with one covariance for all states a try costs least, and its best are often good for both
-    tries = tried("tied", fresh)
+    tied = tried("tied", fresh)
+    passed = [fit.probability for fit in tied[:_PASSED]]
+    begun = [tied if f == "tied" else tried(f, passed + fresh[:_FRESH]) for f in families]
     found = []
-    for family in families:
-        begun = tries
-        if family != "tied":
-            passed = [fit.probability for fit in tries[:_PASSED]]
-            begun = tried(family, passed + fresh[:_FRESH])
+    for tries in begun:
         with ThreadPoolExecutor(_KEPT) as pool:
-            done = list(pool.map(finished, [copy(fit) for fit in begun[:_KEPT]]))
+            done = list(pool.map(finished, tries[:_KEPT]))
         found.append(_result(max(done, key=lambda fit: fit.evidence)))
     return found
 
