@@ -49,7 +49,7 @@ def test_information_is_what_the_images_said(states):
 def test_evidence_and_probabilities_are_those_of_gaussians(states):
     """Against scipy: what is seen of a state has the covariance of state plus noise."""
     _, _, precision, latents, seen = states
-    (found,) = fit_mixtures(Information.of(latents), latents.z, 3, ["scaled"], seed=0)
+    (found,) = fit_mixtures(Information.of(latents), [latents.z], 3, ["scaled"], seed=0)
     weights = found.probability.mean(axis=0)
     log = np.empty((len(seen), 3))
     for i, (point, own) in enumerate(zip(seen, precision, strict=True)):

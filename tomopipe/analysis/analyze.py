@@ -38,7 +38,7 @@ from tomopipe.errors import StateError
 from tomopipe.io.atomic import atomic_directory, fingerprint, read_json, write_json, write_parquet
 from tomopipe.models import Model, load_model
 
-STEP_FORMAT = 3
+STEP_FORMAT = 4
 _MIXED_DIMENSIONS = 24  # a mixture solves systems of this size for every particle
 
 

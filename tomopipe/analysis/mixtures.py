@@ -17,7 +17,7 @@ Free covariances have too many parameters for states of a hundred particles (ben
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -26,8 +26,9 @@ from threadpoolctl import threadpool_limits
 
 from tomopipe.analysis.latent import Array, Latents
 from tomopipe.analysis.mixture_em import Family, Information, MixtureFit
+from tomopipe.analysis.partitions import partitions, splits
 
-_STARTS, _KEPT = 32, 2  # partitions tried, and of them the ones fitted to the end
+_STARTS, _KEPT = 48, 2  # partitions tried, and of them the ones fitted to the end
 _PASSED, _FRESH = 6, 8  # starts of the second family: the first one's best, and partitions
 _SHORT, _LONG = 5, 80  # iterations of a try, and of a fit at most
 _TRIED = 3000  # particles of a try, at most
@@ -66,12 +67,13 @@ def best_mixture(latents: Latents, k: int | None, *, seed: int, most: int = 12) 
     """The better family of k states, or of the best number of states up to `most` (k None)."""
     root = _spread(latents)
     information = Information.of(latents).turned(root)
-    z = np.linalg.solve(root, latents.z.T).T
+    even = latents.z / np.maximum(latents.z.std(axis=0), 1e-9)
+    frames = [np.linalg.solve(root, latents.z.T).T, even]
     with threadpool_limits(1):  # threads only get into each other's way on systems this small
         if k is not None:
-            found = _best_family(information, z, min(k, len(latents)), seed)
+            found = _best_family(information, frames, min(k, len(latents)), seed)
         else:
-            found = _best_number(information, z, seed, most)
+            found = _best_number(information, frames, seed, most)
     covariances = root @ found.covariances @ root.T
     return replace(found, means=found.means @ root.T, covariances=covariances)
 
@@ -90,12 +92,14 @@ def _spread(latents: Latents) -> Array:
     return root
 
 
-def _best_number(information: Information, z: Array, seed: int, most: int) -> Mixture:
+def _best_number(
+    information: Information, frames: Sequence[Array], seed: int, most: int
+) -> Mixture:
     """More and more states, until two numbers in a row were no better."""
-    best = last = _best_family(information, z, 1, seed)
+    best = last = _best_family(information, frames, 1, seed)
     worse = 0
-    for states in range(2, min(most, len(z) // 10) + 1):
-        last = _best_family(information, z, states, seed, _splits(z, last.labels))
+    for states in range(2, min(most, len(information) // 10) + 1):
+        last = _best_family(information, frames, states, seed, splits(frames[0], last.labels))
         worse = 0 if last.bic > best.bic else worse + 1
         best = max(best, last, key=lambda mixture: mixture.bic)
         if worse == 2:
@@ -103,30 +107,21 @@ def _best_number(information: Information, z: Array, seed: int, most: int) -> Mi
     return best
 
 
-def _splits(z: Array, labels: Array) -> list[Array]:
-    """Partitions `(n,)` with one state more: each state in turn, cut across its longest axis."""
-    found = []
-    for state in np.unique(labels):
-        member = np.flatnonzero(labels == state)
-        rest = z[member] - z[member].mean(axis=0)
-        axis = np.linalg.svd(rest, full_matrices=False)[2][0]
-        cut = labels.copy()
-        cut[member[rest @ axis > 0]] = labels.max() + 1
-        found.append(np.unique(cut, return_inverse=True)[1])
-    return found
-
-
 def _best_family(
-    information: Information, z: Array, k: int, seed: int, known: Sequence[Array] = ()
+    information: Information,
+    frames: Sequence[Array],
+    k: int,
+    seed: int,
+    known: Sequence[Array] = (),
 ) -> Mixture:
     families: tuple[Family, ...] = ("tied", "scaled") if k > 1 else ("tied",)
-    fits = fit_mixtures(information, z, k, families, seed=seed, known=known)
+    fits = fit_mixtures(information, frames, k, families, seed=seed, known=known)
     return max(fits, key=lambda mixture: mixture.bic)
 
 
 def fit_mixtures(
     information: Information,
-    z: Array,
+    frames: Sequence[Array],
     k: int,
     families: Sequence[Family],
     *,
@@ -139,8 +134,8 @@ def fit_mixtures(
     ----------
     information
         Of the n particles.
-    z
-        `(n, K)` posterior means, in which the first partitions are made.
+    frames
+        `(n, K)` posterior means, scaled in one way or more, in which the first partitions are made.
     k, families
         States and forms of their covariances.
     seed
@@ -166,8 +161,11 @@ def fit_mixtures(
         fit.run(fit.probability if len(part) == n else fit.on(information), _LONG)
         return fit
 
-    partitions = [*_partitions(z[rows], k, rng), *(labels[rows] for labels in known)]
-    fresh = [np.eye(k)[:, labels] for labels in partitions]
+    begin = [
+        *partitions([z[rows] for z in frames], k, _STARTS, rng),
+        *(labels[rows] for labels in known),
+    ]
+    fresh = [np.eye(k)[:, labels] for labels in begin]
     # with one covariance for all states a try costs least, and its best are often good for both
     tied = tried("tied", fresh)
     passed = [fit.probability for fit in tied[:_PASSED]]
@@ -178,30 +176,6 @@ def fit_mixtures(
             done = list(pool.map(finished, tries[:_KEPT]))
         found.append(_result(max(done, key=lambda fit: fit.evidence)))
     return found
-
-
-def _partitions(z: Array, k: int, rng: np.random.Generator) -> Iterator[Array]:
-    """Labels `(n,)` to start from: k-means, run to its end and stopped at once, in turn.
-
-    K-means alone never begins with long states that lie side by side.
-    """
-    from sklearn.cluster import KMeans
-
-    if k == 1:
-        yield np.zeros(len(z), dtype=int)
-        return
-    for number in range(_STARTS):
-        yield (
-            KMeans(
-                k,
-                n_init=1,
-                init="random" if number % 2 else "k-means++",
-                max_iter=1 if number % 3 else 50,
-                random_state=int(rng.integers(1 << 31)),
-            )
-            .fit(z)
-            .labels_
-        )
 
 
 def _result(fit: MixtureFit) -> Mixture:
