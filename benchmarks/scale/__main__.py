@@ -147,7 +147,7 @@ def streaming_line(speeds: dict[str, float], steps: dict[str, float]) -> str:
 def machine() -> str:
     """What it ran on, and when."""
     cores = len(os.sched_getaffinity(0))
-    return f"{cores} cores used at most, {platform.machine()}, {datetime.now(UTC):%Y-%m-%d}"
+    return f"One thread, {cores} cores, {platform.machine()}, {datetime.now(UTC):%Y-%m-%d}"
 
 
 def write_docs(name: str, text: str) -> None:
