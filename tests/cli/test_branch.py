@@ -197,6 +197,17 @@ def test_an_error_is_one_sentence_and_leaves_the_file(
     assert sentence in refused(config, capsys, *words.split())
 
 
+def test_a_round_can_be_the_parent(config: Path) -> None:
+    """It has the settings of the branch that is repeated, and is not in the file itself."""
+    config.write_text(CONFIG.replace("junk: {}\n\n", "junk: {}\n        repeat: until clean\n\n"))
+    words = ["branch", "new", "--config", str(config), "--parent", "pilot_round1", "--junk"]
+    assert main(words) == 0
+    child = read_config(config).branches["new"]
+    assert child.parent == "pilot_round1"
+    assert child.linear is not None and child.linear.components == 3
+    assert child.repeat is None
+
+
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_configs_take_a_child_of_every_branch(config: Path, path: Path) -> None:
     for parent in read_config(path).branches:

@@ -109,6 +109,14 @@ def is_taken_over(args: argparse.Namespace, stage: str, settings: Section) -> bo
     return done
 
 
+def add_fitting(parser: argparse.ArgumentParser, out: str) -> None:
+    """Add what every fit to particles of a store takes; `out` is the help of `--out`."""
+    add_store(parser)
+    parser.add_argument("--out", type=Path, required=True, help=out)
+    add_particles(parser)
+    add_same_as(parser)
+
+
 def add_config(parser: argparse.ArgumentParser) -> None:
     """Add `--config`."""
     parser.add_argument(

@@ -65,6 +65,7 @@ def run(args: argparse.Namespace) -> None:
     import yaml
 
     from tomopipe.config.child import child_branch
+    from tomopipe.config.cycles import written_name
     from tomopipe.config.edit import with_branch
     from tomopipe.config.run import parse_config, read_config
     from tomopipe.io.atomic import write_text
@@ -74,8 +75,10 @@ def run(args: argparse.Namespace) -> None:
     raw = yaml.safe_load(text)
     branches = raw["branches"]
     select, words = _select(args, Path(config.results) / "branches" / args.parent)
+    # rounds and replicates too: each has the settings of the branch that is written
+    known = {name: branches[written_name(name, made)] for name, made in config.branches.items()}
     child = child_branch(
-        branches, args.parent, select, dataset=args.dataset, stages=args.stages, like=args.like
+        known, args.parent, select, dataset=args.dataset, stages=args.stages, like=args.like
     )
     parse_config(raw | {"branches": branches | {args.name: child}}, str(args.config))
     edited = with_branch(text, args.name, child, str(args.config))

@@ -5,14 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tomopipe.cli.arguments import (
-    add_device,
-    add_particles,
-    add_same_as,
-    add_store,
-    is_taken_over,
-    kept_uids,
-)
+from tomopipe.cli.arguments import add_device, add_fitting, is_taken_over, kept_uids
 from tomopipe.cli.settings import add_settings, read_settings
 
 HELP = "find heterogeneity with the default models: latents and clusters of every particle"
@@ -22,14 +15,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     from tomopipe.config.fit import FitSettings
 
-    add_store(parser)
-    parser.add_argument("--out", type=Path, required=True, help="folder for model and tables")
+    add_fitting(parser, "folder for model and tables")
     parser.add_argument(
         "--state", type=Path, help="folder of unfinished work (default: OUT.state, beside OUT)"
     )
-    add_particles(parser)
     add_device(parser)
-    add_same_as(parser)
     add_settings(parser, FitSettings)
 
 

@@ -3,16 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from tomopipe.cli.arguments import (
-    add_device,
-    add_particles,
-    add_same_as,
-    add_store,
-    is_taken_over,
-    kept_uids,
-)
+from tomopipe.cli.arguments import add_device, add_fitting, is_taken_over, kept_uids
 from tomopipe.cli.settings import add_settings, read_settings
 
 HELP = "fit the linear model: eigenvolumes, latents with covariance"
@@ -22,11 +14,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     from tomopipe.config.linear import LinearSettings
 
-    add_store(parser)
-    parser.add_argument("--out", type=Path, required=True, help="folder for model and latents")
-    add_particles(parser)
+    add_fitting(parser, "folder for model and latents")
     add_device(parser)
-    add_same_as(parser)
     add_settings(parser, LinearSettings)
 
 

@@ -5,13 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tomopipe.cli.arguments import (
-    add_particles,
-    add_same_as,
-    add_store,
-    is_taken_over,
-    kept_uids,
-)
+from tomopipe.cli.arguments import add_fitting, is_taken_over, kept_uids
 from tomopipe.cli.settings import add_settings, read_settings
 
 HELP = "train a neural model, or go on with one that was interrupted"
@@ -21,8 +15,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     from tomopipe.config.training import HeterogeneousSettings, HomogeneousSettings
 
-    add_store(parser)
-    parser.add_argument("--out", type=Path, required=True, help="folder for model and latents")
+    add_fitting(parser, "folder for model and latents")
     parser.add_argument(
         "--model",
         choices=("heterogeneous", "homogeneous"),
@@ -34,8 +27,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--linear", type=Path, help="linear model of the same branch: a warm start")
     parser.add_argument("--consensus", type=Path, help="consensus of the same branch: a warm start")
-    add_particles(parser)
-    add_same_as(parser)
     add_settings(parser, HeterogeneousSettings, HomogeneousSettings)
 
 

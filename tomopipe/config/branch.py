@@ -31,6 +31,20 @@ Stage = Literal[
 ]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
+# By what the workflow asks for a stage's result, in the folder of the branch.
+RESULTS: dict[Stage, str] = {
+    "consensus": "consensus/map.mrc",
+    "fit": "fit/fit.json",
+    "linear": "linear/latents.parquet",
+    "homogeneous": "homogeneous/map.mrc",
+    "heterogeneous": "heterogeneous/latents.parquet",
+    "convergence": "convergence",
+    "analysis": "analysis/analysis.json",
+    "classes": "classes",
+    "junk": "junk.parquet",
+    "export": "export",
+}
+
 # What a stage reads of its own branch: every stage named must be there, one of those joined by |.
 NEEDS: dict[Stage, tuple[str, ...]] = {
     "convergence": ("heterogeneous",),

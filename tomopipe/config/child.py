@@ -25,7 +25,7 @@ def child_branch(
     Parameters
     ----------
     branches
-        Those of the config, as YAML reads them.
+        Those of the config by name, as YAML reads them; rounds and replicates among them.
     parent, select, dataset
         What the branch starts from, keeps, and is made on (None: the parent's data set).
     stages

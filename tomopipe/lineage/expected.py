@@ -9,31 +9,23 @@ from pydantic import BaseModel
 
 from tomopipe.config import Config
 from tomopipe.config.analysis import Select
+from tomopipe.config.branch import RESULTS
 from tomopipe.lineage.record import FILE, Record, absolute
 
 # settings that say how a step is carried out, not what comes out
 _UNRELATED = {"device", "checkpoint_minutes", "tensorboard", "workers", "scratch"}
-# what the workflow calls its steps' results by; a folder itself where that is the output
-_TARGETS = {
+# what the workflow asks for steps outside branches by; a folder itself where that is the output
+_TARGETS: dict[str, str] = {
     "simulate_tilt_series": "tomograms.star",
     "extract": "optimisation_set.star",
     "simulate": "particles.star",
     "import": "import.json",
     "prepare": "",
     "select": "selected.parquet",
-    "consensus": "map.mrc",
-    "fit": "fit.json",
-    "linear": "latents.parquet",
-    "homogeneous": "map.mrc",
-    "heterogeneous": "latents.parquet",
-    "convergence": "",
-    "analysis": "analysis.json",
     "agreement": "agreement.json",
-    "classes": "",
-    "junk": "junk.parquet",
-    "export": "",
     "recovery": "recovery.json",
     "report": "report.html",
+    **{stage: Path(result).name if "." in result else "" for stage, result in RESULTS.items()},
 }
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from tomopipe.config import STEP_FORMAT, parse_config
+from tomopipe.config.branch import RESULTS
 from tomopipe.config.cycles import replicates_of, taken_from
 from tomopipe.config.summary import waiting_words
 from tomopipe.errors import ConfigError, StateError
@@ -46,18 +47,6 @@ wildcard_constraints:
 
 
 SIMULATED = [name for name in CONFIG.datasets if CONFIG.truth_of(name)]
-STAGE_RESULT = {
-    "consensus": "consensus/map.mrc",
-    "fit": "fit/fit.json",
-    "linear": "linear/latents.parquet",
-    "homogeneous": "homogeneous/map.mrc",
-    "heterogeneous": "heterogeneous/latents.parquet",
-    "convergence": "convergence",
-    "analysis": "analysis/analysis.json",
-    "classes": "classes",
-    "junk": "junk.parquet",
-    "export": "export",
-}
 
 
 def check_before_start():

@@ -137,7 +137,7 @@ def same_as(stage):
 
     def path(wildcards):
         source = taken_from(wildcards.branch, CONFIG.branches[wildcards.branch], stage)
-        return f"<results>/branches/{source}/{STAGE_RESULT[stage]}" if source else []
+        return f"<results>/branches/{source}/{RESULTS[stage]}" if source else []
 
     return path
 
@@ -221,7 +221,7 @@ def selection_sources(wildcards):
 def stage_files(wildcards):
     """One file or folder of every stage of every branch that can run."""
     return [
-        f"<results>/branches/{name}/{STAGE_RESULT[stage]}"
+        f"<results>/branches/{name}/{RESULTS[stage]}"
         for name in CONFIG.ready
         for stage in CONFIG.branches[name].stages
     ] + [
