@@ -3,7 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import adjusted_rand_score
 
+from tomopipe.analysis.analyze import explore
 from tomopipe.analysis.latent import (
     Latents,
     isolated,
@@ -12,6 +14,7 @@ from tomopipe.analysis.latent import (
     read_latents,
     umap_coordinates,
 )
+from tomopipe.config.analysis import AnalysisSettings
 from tomopipe.errors import StateError
 
 
@@ -59,11 +62,21 @@ def test_precision_metric_ignores_directions_that_images_do_not_determine():
     assert between / within > 4  # in plain latents it is 0.5
 
 
-def test_diagonal_covariances_of_a_network_are_not_taken_for_calibrated():
+def test_what_a_network_leaves_to_noise_does_not_hide_its_states():
+    """However wide training makes such a direction: distances do not depend on its scale."""
     rng = np.random.default_rng(3)
-    z = rng.normal(size=(50, 2))
-    cov = np.broadcast_to(np.eye(2) * 1e-6, (50, 2, 2))
-    assert np.allclose(metric_space(latents(z, cov), "auto"), z - z.mean(axis=0))
+    state = np.repeat([0, 1, 2], 100)
+    z = np.c_[state + 0.15 * rng.normal(size=300), 0.8 * rng.normal(size=(300, 3))]
+    spread = np.array([0.15, 0.6, 0.6, 0.6])
+    labels = []
+    for scale in (1.0, 5.0):
+        wide = np.array([1, scale, scale, scale])
+        cov = np.broadcast_to(np.diag((spread * wide) ** 2), (300, 4, 4))
+        found = explore(latents(z * wide, cov), AnalysisSettings(clusters=3, umap=False))
+        labels.append(found.clusterings["kmeans"].labels)
+    assert adjusted_rand_score(state, labels[0]) > 0.9
+    assert adjusted_rand_score(labels[0], labels[1]) > 0.95
+    assert metric_space(latents(z), "auto").shape == z.shape  # none known: plain
 
 
 def test_isolated_finds_outliers_but_not_a_rare_compact_state():

@@ -37,10 +37,20 @@ def test_coordinate_is_deterministic_and_takes_tiny_sets():
 def test_component_path_goes_through_the_mean_between_percentiles():
     rng = np.random.default_rng(1)
     z = rng.normal(size=(2000, 3)) * [4, 1, 0.1] + [10, 0, 0]
-    path = component_path(z, 0, 11)
+    path = component_path(z, z, 0, 11)
     assert path[5] == pytest.approx([10, 0, 0], abs=0.4)
     assert abs(path[-1] - path[0])[0] == pytest.approx(2 * 1.645 * 4, rel=0.08)
     assert np.linalg.matrix_rank(path - path[0], tol=1e-9) == 1
+
+
+def test_component_path_of_a_space_leads_along_what_the_space_shows():
+    """Though noise has more of the variance: another scale of the model changes nothing."""
+    rng = np.random.default_rng(2)
+    turn = rng.normal(size=2000)
+    z = np.c_[turn, turn + 0.1 * rng.normal(size=2000), 5 * rng.normal(size=2000)]
+    path = component_path(z, z * [1, 1, 0.01], 0, 11)
+    assert path[-1] - path[0] == pytest.approx([3.29, 3.29, 0], abs=0.6)
+    assert np.allclose(component_path(z * [1, 1, 3], z * [1, 1, 0.01], 0, 11), path * [1, 1, 3])
 
 
 def test_graph_path_keeps_to_the_particles():

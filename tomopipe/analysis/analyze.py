@@ -38,7 +38,7 @@ from tomopipe.errors import StateError
 from tomopipe.io.atomic import atomic_directory, fingerprint, read_json, write_json, write_parquet
 from tomopipe.models import Model, load_model
 
-STEP_FORMAT = 4
+STEP_FORMAT = 5
 _MIXED_DIMENSIONS = 24  # a mixture solves systems of this size for every particle
 
 
@@ -52,6 +52,8 @@ class Findings:
         The particles.
     points
         `(n, d)` coordinates in which distances were measured.
+    space
+        `(n, d)` coordinates of k-means and principal components.
     clusterings
         Clusters by method; `chosen`, of `method`, is the one that `cluster` stands for.
     states
@@ -64,6 +66,7 @@ class Findings:
 
     latents: Latents
     points: Array
+    space: Array
     clusterings: dict[str, Clusters]
     chosen: Clusters
     method: str
@@ -132,6 +135,9 @@ def explore(latents: Latents, settings: AnalysisSettings, *, others: bool = True
     """
     latents = latents.sorted()
     points = metric_space(latents, settings.metric)
+    # in units of volume, as the linear model's are, a well determined motion is not drawn out
+    plain = settings.metric == "auto" and latents.calibrated
+    space = metric_space(latents, "latent") if plain else points
     method = settings.method
     if method == "auto":
         method = "mixture" if latents.z.shape[1] <= _MIXED_DIMENSIONS else "graph"
@@ -146,10 +152,10 @@ def explore(latents: Latents, settings: AnalysisSettings, *, others: bool = True
     states = None
     if method == "mixture" or settings.clusters == "auto":
         count = None if settings.clusters == "auto" else settings.clusters
-        states = best_mixture(_to_be_mixed(latents), count, seed=settings.seed)
+        states = best_mixture(_to_be_mixed(latents, space), count, seed=settings.seed)
     wanted: set[str] = {method, "kmeans", "gmm"} if others else {method}
-    clusterings = _clusterings(latents, points, wanted, embedding, states, settings)
-    scores, _, explained = principal_components(latents.z)
+    clusterings = _clusterings(points, space, wanted, embedding, states, settings)
+    scores, _, explained = principal_components(space)
     table = pd.DataFrame({"uid": latents.uids})
     table[[f"z{i}" for i in range(latents.z.shape[1])]] = latents.z
     table[[f"pc{i}" for i in range(scores.shape[1])]] = scores
@@ -160,23 +166,23 @@ def explore(latents: Latents, settings: AnalysisSettings, *, others: bool = True
     table["isolated"] = isolated(points, settings.trim)
     table["error"] = latents.error
     chosen = clusterings[method]
-    return Findings(latents, points, clusterings, chosen, method, states, table, explained)
+    return Findings(latents, points, space, clusterings, chosen, method, states, table, explained)
 
 
-def _to_be_mixed(latents: Latents) -> Latents:
+def _to_be_mixed(latents: Latents, space: Array) -> Latents:
     """The latents with posteriors that mean what they say, or as points.
 
-    Of many dimensions the leading principal components are taken alone.
+    Of many dimensions the leading principal components of `space` are taken alone.
     """
     if latents.z.shape[1] <= _MIXED_DIMENSIONS:
         return latents if latents.calibrated else replace(latents, covariance=None)
-    scores = principal_components(latents.z)[0][:, :_MIXED_DIMENSIONS]
+    scores = principal_components(space)[0][:, :_MIXED_DIMENSIONS]
     return replace(latents, z=scores, covariance=None)
 
 
 def _clusterings(
-    latents: Latents,
     points: Array,
+    space: Array,
     wanted: set[str],
     embedding: Array | None,
     states: Mixture | None,
@@ -187,9 +193,7 @@ def _clusterings(
     k = len(states.means) if states is not None else int(settings.clusters)
     found = {}
     if "kmeans" in wanted:
-        # it takes all directions for equally long, which well determined motions are not
-        plain = metric_space(latents, "latent") if settings.metric == "auto" else points
-        found["kmeans"] = kmeans(plain, k, seed=seed, trim=trim)
+        found["kmeans"] = kmeans(space, k, seed=seed, trim=trim)
     if "gmm" in wanted:
         found["gmm"] = mixture(points, k, seed=seed, trim=trim)
     if "graph" in wanted and embedding is not None:
@@ -234,9 +238,9 @@ def _write_model_volumes(
     z = cluster_latents(found, at)
     paths = [out / f"cluster_{c:02d}.mrc" for c in range(len(z))]
     write_volumes(model, z, paths, settings.volumes_box)
-    components = min(settings.traversal_components, found.latents.z.shape[1])
+    components = min(settings.traversal_components, found.space.shape[1])
     for component in range(components):
-        path = component_path(found.latents.z, component, settings.traversal)
+        path = component_path(found.latents.z, found.space, component, settings.traversal)
         names = [out / f"pc{component + 1}_{i}.mrc" for i in range(len(path))]
         write_volumes(model, path, names, settings.volumes_box)
     return {"kind": kind, "volumes_at": at, "cluster_latents": z, "traversals": components}

@@ -148,13 +148,11 @@ def metric_space(latents: Latents, metric: str) -> Array:
     normalised by S, their noise has variance r (1 - r); t sqrt(r / (1 - r)) are scores of unit
     noise times r, so noise weighs the same in all directions and undetermined ones vanish. The
     result does not depend on the basis or scale in which the model keeps its latents. `auto` is
-    precision for a model whose covariances are full (the linear one), because a network's are not
-    calibrated.
+    precision where there are covariances. A network's are no calibrated posteriors, but they tell
+    the directions that it leaves to noise, which training may make as wide as it likes.
     """
     plain: Array = latents.z - latents.z.mean(axis=0)
     if metric == "latent" or latents.covariance is None or len(latents) < 3:
-        return plain
-    if metric == "auto" and not latents.calibrated:
         return plain
     centred: Array = latents.z - np.median(latents.z, axis=0)
     signal = np.cov(_winsorised(centred).T).reshape(centred.shape[1], -1)

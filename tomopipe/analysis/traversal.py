@@ -14,14 +14,23 @@ from scipy.spatial import cKDTree
 from tomopipe.analysis.latent import Array, isolated, principal_components
 
 
-def component_path(z: Array, component: int, steps: int) -> Array:
-    """Latents `(steps, K)` along a principal component, through the mean of all particles.
+def component_path(z: Array, space: Array, component: int, steps: int) -> Array:
+    """Latents `(steps, K)` along a principal component of `space`, through the particles' mean.
 
-    The ends are the 5th and 95th percentile of the particles' scores, as in tomoDRGN.
+    The ends are the 5th and 95th percentile of the scores, as in tomoDRGN. At a score lie the
+    latents that particles of that score have on average (least squares), which in plain latents is
+    the straight line along the component's axis.
+
+    Parameters
+    ----------
+    z, space
+        `(n, K)` latents, and the `(n, d)` coordinates in which components are found.
     """
-    scores, axes, _ = principal_components(z)
-    low, high = np.percentile(scores[:, component], [5, 95])
-    path: Array = z.mean(axis=0) + np.linspace(low, high, steps)[:, None] * axes[component]
+    score = principal_components(space)[0][:, component]
+    centre = z.mean(axis=0)
+    slope = score @ (z - centre) / max(score @ score, 1e-300)
+    low, high = np.percentile(score, [5, 95])
+    path: Array = centre + np.linspace(low, high, steps)[:, None] * slope
     return path
 
 

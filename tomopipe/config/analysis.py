@@ -28,8 +28,8 @@ class AnalysisSettings(Section):
     metric: Literal["auto", "precision", "latent"] = Field(
         "auto",
         description="distance between particles: 'precision' weighs latent directions by how well "
-        "the images determine them, 'latent' takes them as they are; 'auto' is precision for a "
-        "model with posterior covariances, except for k-means",
+        "the images determine them, 'latent' takes them as they are; 'auto' is precision, except "
+        "for k-means on the linear model",
     )
     volumes_at: Literal["auto", "mean", "representative"] = Field(
         "auto",
