@@ -17,7 +17,7 @@ from tomopipe.report.axes import Axis
 from tomopipe.report.palette import BLUE, INK
 
 WIDTH, HEIGHT = 340, 218
-LEFT, RIGHT, TOP, BOTTOM = 56, 12, 14, 40
+LEFT, RIGHT, TOP, BOTTOM = 62, 12, 14, 40
 
 
 @dataclass(frozen=True)
