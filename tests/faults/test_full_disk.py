@@ -58,7 +58,7 @@ def test_too_small_a_disk_for_packing(
     disk = small_disk(40)
     assert main(["prepare", str(packed.dataset), "--out", str(disk / "store")]) == 2
     said = capsys.readouterr().err
-    assert f"{disk} has 0.03 MB free, but the store needs 0.05 MB more there" in said
+    assert f"{disk} has 33 kB free, but the store needs 46 kB more there" in said
     assert not (disk / "store").exists()
 
 

@@ -23,6 +23,7 @@ from tomopipe.config.fetch import Download
 from tomopipe.errors import ConfigError, DownloadError, StateError, TomopipeError
 from tomopipe.fetch import download as module
 from tomopipe.fetch.download import fetch
+from tomopipe.io import space
 
 Make = Callable[..., Download]
 DATA = random.Random(0).randbytes(1_000_000)
@@ -222,8 +223,8 @@ def test_too_little_space_is_said_before(
     server: Server, download: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = server.serve("/set/a.mrcs", DATA)
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: type("", (), {"free": 5000})())
-    with pytest.raises(StateError, match=r"1\.0 MB are to be loaded, but only 5\.0 kB are free"):
+    monkeypatch.setattr(space.shutil, "disk_usage", lambda _: type("", (), {"free": 5000})())
+    with pytest.raises(StateError, match=r"has 5\.0 kB free, but the files need 1\.0 MB more"):
         fetch(download("a.mrcs"))
     assert file.sent == 0
 

@@ -16,7 +16,7 @@ from tomopipe.fetch.download import fetch
 from tomopipe.fetch.listing import RemoteFile, available, chosen
 from tomopipe.fetch.page import Entry, entries
 from tomopipe.fetch.web import Web
-from tomopipe.fetch.words import listing_words, size_words
+from tomopipe.fetch.words import listing_words
 
 Make = Callable[..., Download]
 NGINX = """<html><head><title>Index of /set/</title></head><body><h1>Index of /set/</h1><hr><pre>
@@ -118,14 +118,6 @@ def test_the_list_sums_many_files_of_a_kind_under_their_pattern() -> None:
         "       ?             data/b.star",
         "at least 100 GB in 402 files",
     ]
-
-
-@pytest.mark.parametrize(
-    ("size", "words"),
-    [(999, "999 bytes"), (1000, "1.0 kB"), (9_949_999, "9.9 MB"), (999_600_000, "1.0 GB")],
-)
-def test_sizes_in_words(size: int, words: str) -> None:
-    assert size_words(size) == words
 
 
 @pytest.mark.parametrize(

@@ -132,3 +132,26 @@ def test_gpu_hours_are_those_of_fits_that_recorded_a_gpu(
     found = status(config, replace(record, branches=record.branches | {"pilot": on_gpu}))
     assert found["branches"]["pilot"]["gpu_hours"] == pytest.approx(2 * 12.5 / 3600)
     assert "0.0069 GPU hours" in status_words(found)
+
+
+def with_download(config: Config) -> Config:
+    """The same with a download of its own."""
+    raw = config.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return Config.model_validate(raw | {"downloads": {"images": {"empiar": 10499}}})
+
+
+def test_downloads_are_listed_with_their_size(empty_results: tuple[Config, Path]) -> None:
+    config, root = with_download(empty_results[0]), empty_results[1]
+    log = root / "logs/downloads/images.log"
+    assert "download images: not run" in status_words(status(config, collect(config, root)))
+    log.parent.mkdir(parents=True)
+    log.write_text("10 of 30 MB\n")
+    assert "download images: unfinished" in status_words(status(config, collect(config, root)))
+    log.write_text("tomopipe: the server says 404\n")
+    found = status(config, collect(config, root))
+    assert found["downloads"]["images"]["error"] == "tomopipe: the server says 404"
+    record = root / "downloads/images.json"
+    record.parent.mkdir()
+    record.write_text(json.dumps({"files": [{"size": 2_000_000}, {"size": 1_400_000}]}))
+    words = status_words(status(config, collect(config, root)))
+    assert "download images: done; 2 files, 3.4 MB" in words

@@ -168,7 +168,7 @@ def test_noise_and_sums_are_those_of_single_coefficients(tiny, good):
 
 def test_too_small_a_disk_is_one_sentence(tiny, good, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "tomopipe.training.sparse.shutil.disk_usage", lambda path: SimpleNamespace(free=1000)
+        "tomopipe.io.space.shutil.disk_usage", lambda path: SimpleNamespace(free=1000)
     )
     settings = SETTINGS.model_copy(update={"memory_gb": 1e-9, "scratch": str(tmp_path)})
     with pytest.raises(StateError, match="set `scratch` to a folder with more space"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import zlib
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tomopipe.errors import StateError
+from tomopipe.io.space import check_space
 
 _BYTES = 4  # of a coefficient: real and imaginary part in half precision
 
@@ -92,15 +91,6 @@ def _write(path: Path, values: NDArray[Any], at: int) -> None:
 
 
 def _check_space(path: Path, needed: int) -> None:
-    """Refuse at once what would fail hours later."""
     there = path.stat().st_blocks * 512 if path.exists() else 0
-    free = shutil.disk_usage(path.parent).free
-    if free < needed - there:
-        raise StateError(
-            f"{path.parent.parent} has {_size(free)} free, but the store needs "
-            f"{_size(needed - there)} more there: free that much, then run it again"
-        )
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.2f} MB"
+    remedy = "free that much, then run it again"
+    check_space(path.parent.parent, needed - there, "the store needs", remedy)

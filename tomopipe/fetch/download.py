@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import shutil
 import sys
 import threading
 import time
@@ -20,9 +19,9 @@ from tomopipe.fetch.listing import RemoteFile, chosen
 from tomopipe.fetch.part import Part
 from tomopipe.fetch.transfer import Transfer
 from tomopipe.fetch.web import Web
-from tomopipe.fetch.words import size_words
 from tomopipe.io.atomic import check_folder, fingerprint, read_json, write_json
 from tomopipe.io.progress import Progress
+from tomopipe.io.space import check_space
 
 _MB = 1_000_000
 
@@ -108,12 +107,8 @@ def _survey(parts: Sequence[Part], web: Web) -> list[Part]:
 
 def _check_space(parts: Sequence[Part], folder: Path) -> None:
     needed = sum(max((part.remote.size or 0) - part.bytes_done, 0) for part in parts)
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise StateError(
-            f"{folder}: {size_words(needed)} are to be loaded, but only {size_words(free)} are "
-            "free: choose another folder with `to`, or fewer files"
-        )
+    remedy = "choose another folder with `to`, or fewer files"
+    check_space(folder, needed, "the files need", remedy)
 
 
 @contextmanager

@@ -7,20 +7,9 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from tomopipe.fetch.listing import RemoteFile
+from tomopipe.io.space import size_words
 
 _MANY = 10
-_UNITS = ("kB", "MB", "GB", "TB", "PB")
-
-
-def size_words(size: float) -> str:
-    """Bytes as people say them: 12 bytes, 3.4 MB, 31 GB."""
-    if size < 1000:
-        return f"{size:.0f} bytes"
-    for unit in _UNITS:
-        size /= 1000
-        if size < 999.5 or unit == _UNITS[-1]:
-            break
-    return f"{size:.1f} {unit}" if size < 9.95 else f"{size:.0f} {unit}"
 
 
 def listing_words(files: Sequence[RemoteFile]) -> str:

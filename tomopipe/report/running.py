@@ -30,9 +30,10 @@ class Worker:
 def workers(root: Path) -> dict[Path, Worker]:
     """What is being written below a results folder, by the path that is written.
 
-    On this machine these are the processes of `tomopipe` that have such a path as `--out`: a run
-    that was killed has none. Of trainings elsewhere it is the lock that they hold, if their state
-    or log was written in the last quarter of an hour. Other steps elsewhere are not seen.
+    On this machine these are the processes of `tomopipe` that have such a path as `--out`, or as
+    `--record` of a download: a run that was killed has none. Of trainings elsewhere it is the lock
+    that they hold, if their state or log was written in the last quarter of an hour. Other steps
+    elsewhere are not seen.
     """
     root = root.resolve()
     found = {path: worker for path, worker in _processes() if path.is_relative_to(root)}
@@ -48,9 +49,10 @@ def _processes() -> Iterator[tuple[Path, Worker]]:
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             words = (folder / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
-            if "tomopipe" not in words or "--out" not in words[:-1]:
+            flag = next((flag for flag in ("--out", "--record") if flag in words[:-1]), None)
+            if "tomopipe" not in words or flag is None:
                 continue
-            out = (folder / "cwd").readlink() / words[words.index("--out") + 1]
+            out = (folder / "cwd").readlink() / words[words.index(flag) + 1]
         except OSError:  # it has ended, or is another user's
             continue
         verb = words[words.index("tomopipe") + 1]

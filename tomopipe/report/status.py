@@ -7,32 +7,37 @@ from pathlib import Path
 from typing import Any
 
 from tomopipe.config import Config
+from tomopipe.io.atomic import read_json
+from tomopipe.io.space import size_words
 from tomopipe.report.cycles import cycle
 from tomopipe.report.provenance import duration
 from tomopipe.report.records import BranchRecord, Record
 from tomopipe.report.replicates import agreement_words
 from tomopipe.report.running import Worker, workers
+from tomopipe.report.words import count
 
 _ERROR = re.compile(r"tomopipe: |[\w.]*(Error|Exception|Interrupt)\b")
 _RULES = {"analysis": "analyze"}  # rules that are not called like their stage
 
 
 def status(config: Config, record: Record) -> dict[str, Any]:
-    """Branches from the roots down, data sets and tilt series, each with its state."""
+    """Branches from the roots down, data sets, tilt series and downloads, each with its state."""
     busy = workers(record.root)
     return {
         "branches": {name: _branch(record, record.branches[name], busy) for name in record.tree()},
         "datasets": {name: _dataset(record, name, busy) for name in record.datasets},
         "tilt_series": {name: _tilt_series(config, record, name) for name in config.tilt_series},
+        "downloads": {name: _download(record, name, busy) for name in config.downloads},
     }
 
 
 def status_words(found: dict[str, Any]) -> str:
-    """The same in lines: the tree of branches, then data sets and tilt series."""
+    """The same in lines: the tree of branches, then what they are made from."""
     lines = []
     for name, branch in found["branches"].items():
         lines.append(f"{'  ' * branch['depth']}{name}: {'; '.join(_said(branch))}")
-    for kind, word in (("datasets", "data set"), ("tilt_series", "tilt series")):
+    words = {"datasets": "data set", "tilt_series": "tilt series", "downloads": "download"}
+    for kind, word in words.items():
         lines += [f"{word} {name}: {'; '.join(_said(e))}" for name, e in found[kind].items()]
     return "\n".join(lines)
 
@@ -49,6 +54,8 @@ def _said(entry: dict[str, Any]) -> list[str]:
         said.append(f"{entry['log']}: {entry['error']}")
     if entry.get("kept") is not None:
         said.append(f"{entry['kept']:,} of {entry['total']:,} particles")
+    if entry.get("files") is not None:
+        said.append(f"{count(entry['files'], 'file')}, {size_words(entry['bytes'])}")
     said += entry.get("verdicts", [])
     if entry.get("seconds"):
         said.append(duration(entry["seconds"]))
@@ -144,20 +151,32 @@ def _dataset(record: Record, name: str, busy: dict[Path, Worker]) -> dict[str, A
     path = record.datasets[name].path
     left = [(path / file).exists() for file in ("import.json", "store/store.json")]
     steps = ("extract", "join_extracted", "simulate", "import", "prepare")
-    running = _running(path, busy)
-    failed = {} if all(left) or running else _failure(record.root / "logs/datasets" / name, steps)
-    state = (
-        "running"
-        if running
-        else "done"
-        if all(left)
-        else "unfinished"
-        if path.exists()
-        else "not run"
-    )
-    seconds = _seconds(record, f"datasets/{name}/")
-    found = {"state": "failed" if failed else state, "running": running, "seconds": seconds}
-    return found | failed
+    logs = record.root / "logs/datasets" / name
+    found = _made(all(left), path.exists(), _running(path, busy), logs, steps)
+    return found | {"seconds": _seconds(record, f"datasets/{name}/")}
+
+
+def _download(record: Record, name: str, busy: dict[Path, Worker]) -> dict[str, Any]:
+    written = record.root / "downloads" / f"{name}.json"
+    done, logs = written.is_file(), record.root / "logs/downloads"
+    # a download that broke off keeps its log, and goes on where it was
+    begun = (logs / f"{name}.log").exists()
+    found = _made(done, begun, _running(written, busy), logs, (name,))
+    if done:
+        files = read_json(written)["files"]
+        found |= {"files": len(files), "bytes": sum(file["size"] for file in files)}
+    return found | {"seconds": _seconds(record, f"downloads/{name}")}
+
+
+def _made(
+    done: bool, begun: bool, running: list[str], logs: Path, steps: tuple[str, ...]
+) -> dict[str, Any]:
+    """State of what branches are made from."""
+    if running or done:
+        return {"state": "running" if running else "done", "running": running}
+    failed = _failure(logs, steps)
+    state = "failed" if failed else "unfinished" if begun else "not run"
+    return {"state": state, "running": running, **failed}
 
 
 def _tilt_series(config: Config, record: Record, name: str) -> dict[str, Any]:

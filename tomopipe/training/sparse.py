@@ -8,7 +8,6 @@ into rows of few particles, which stay in the processor's cache.
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 import warnings
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from tomopipe.errors import StateError
+from tomopipe.io.space import check_space
 
 _HALF_LIMIT = 3e4  # below the largest float16
 
@@ -138,13 +137,8 @@ class Spill:
 
     def __init__(self, folder: Path, expected_bytes: float) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(folder).free
-        if free < expected_bytes:
-            raise StateError(
-                f"{folder} has {free / 1e9:.1f} GB free, but statistics need "
-                f"{expected_bytes / 1e9:.1f} GB there: set `scratch` to a folder with more space, "
-                "or raise `memory_gb`"
-            )
+        remedy = "set `scratch` to a folder with more space, or raise `memory_gb`"
+        check_space(folder, expected_bytes, "statistics need", remedy)
         # closed by the garbage collector, at the end at the latest
         self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
         self._parts: list[list[tuple[torch.dtype, torch.Size, int]]] = []
