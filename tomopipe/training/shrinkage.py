@@ -13,6 +13,7 @@ a box of 64 die that a box of 32 keeps. Measured in benchmarks/NOTES.md.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -20,7 +21,38 @@ from torch import Tensor
 from tomopipe.physics.grid import FourierGrid
 from tomopipe.training.em import Latents
 
-_COARSE = 4.0  # the coarsest octave ends at this many standard deviations of the neighbourhood
+# wavelength at which the coarsest octave ends, in standard deviations of the neighbourhood
+_COARSE = 4.0
+# power within less of a wavelength than this tells signal from noise too badly
+_REACH = 0.4
+_AXES = (-3, -2, -1)
+
+
+@dataclass(frozen=True)
+class Octave:
+    """A range of frequencies, and what noise amounts to in it.
+
+    Attributes
+    ----------
+    window, neighbourhood
+        `(box, box, box // 2 + 1)` transforms, in the order of `rfftn`, that cut out the octave, and
+        that take means around each voxel.
+    noise, inside
+        Variance of the noise in the octave, and its share at each voxel: where the mask fades, so
+        does the noise.
+    """
+
+    window: Tensor
+    neighbourhood: Tensor
+    noise: float
+    inside: Tensor
+
+    def shrunk(self, transform: Tensor) -> Tensor:
+        """What is left of volumes in this octave, from their transform."""
+        part = torch.fft.irfftn(transform * self.window, s=self.inside.shape, dim=_AXES)
+        gain = 1 - self.noise * self.inside / _around(part**2, self.neighbourhood)
+        left: Tensor = part * gain.clamp(min=0) ** 3
+        return left
 
 
 class LocalShrinkage:
@@ -35,42 +67,37 @@ class LocalShrinkage:
     mask
         `(box, box, box)` support, for which the noise is scaled.
     width
-        Standard deviation of the neighbourhood (pixels).
+        Standard deviation of the neighbourhood (pixels); coarse octaves take at least .4 of their
+        wavelength.
     """
 
     def __init__(
         self, grid: FourierGrid, power: Tensor, precision: Tensor, mask: Tensor, width: float
     ) -> None:
         width = max(width, 1.0)
-        radius = _half_radius(grid.box).to(mask)
-        self.neighbourhood = torch.exp(-2 * (math.pi * width / grid.box * radius) ** 2)
-        # where the mask fades, so does the noise
-        self.inside = self._around(mask**2)
         first = grid.box / (_COARSE * width)
-        self.octaves = octaves(radius, first, grid.box / 2)
+        radius = _half_radius(grid.box).to(mask)
         noise = noise_spectrum(grid, power, precision)
         shells = torch.arange(len(noise), dtype=noise.dtype, device=noise.device)
-        self.noise = (octaves(shells, first, grid.box / 2) ** 2 @ noise).tolist()
+        variances = octave_windows(shells, first, grid.box / 2) ** 2 @ noise
+        self.octaves = []
+        for number, window in enumerate(octave_windows(radius, first, grid.box / 2)):
+            wavelength = _COARSE * width * 2 ** (0.5 - number)
+            sigma = max(width, _REACH * wavelength)
+            around = torch.exp(-2 * (math.pi * sigma / grid.box * radius) ** 2)
+            inside = _around(mask**2, around)
+            self.octaves.append(Octave(window, around, float(variances[number]), inside))
 
     def __call__(self, components: Tensor) -> Tensor:
         """Components `(K, box, box, box)`, shrunk."""
-        transform = torch.fft.rfftn(components, dim=(1, 2, 3))
+        transform = torch.fft.rfftn(components, dim=_AXES)
         shrunk = torch.zeros_like(components)
-        for window, noise in zip(self.octaves, self.noise, strict=True):
-            part = torch.fft.irfftn(transform * window, s=components.shape[1:])
-            gain = 1 - noise * self.inside / self._around(part**2)
-            shrunk += part * gain.clamp(min=0) ** 3
+        for octave in self.octaves:
+            shrunk += octave.shrunk(transform)
         return shrunk
 
-    def _around(self, power: Tensor) -> Tensor:
-        """Means `(..., box, box, box)` over the Gaussian neighbourhood of each voxel, above 0."""
-        dim = (-3, -2, -1)
-        transform = torch.fft.rfftn(power, dim=dim) * self.neighbourhood
-        around: Tensor = torch.fft.irfftn(transform, s=power.shape[-3:], dim=dim)
-        return around.clamp(min=1e-30)
 
-
-def octaves(radius: Tensor, first: float, last: float) -> Tensor:
+def octave_windows(radius: Tensor, first: float, last: float) -> Tensor:
     """Windows `(b, ...)` over frequencies `radius` that add up to 1 everywhere.
 
     The first one holds what lies below the frequency `first`, and each of the others twice as much
@@ -110,3 +137,10 @@ def principal_axes(model: Tensor, latents: Latents) -> Latents:
     axes = torch.linalg.eigh((u.conj().T @ u).real.double())[1]
     turn = axes.flip(1).to(latents.mean)
     return Latents(latents.mean @ turn, turn.T @ latents.covariance @ turn, latents.error)
+
+
+def _around(power: Tensor, neighbourhood: Tensor) -> Tensor:
+    """Means `(..., n, n, n)` over the neighbourhood of each voxel, given as its transform; > 0."""
+    transform = torch.fft.rfftn(power, dim=_AXES) * neighbourhood
+    around: Tensor = torch.fft.irfftn(transform, s=power.shape[-3:], dim=_AXES)
+    return around.clamp(min=1e-30)
