@@ -11,6 +11,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from tomopipe.cli.main import main
@@ -155,3 +156,14 @@ def test_downloads_are_listed_with_their_size(empty_results: tuple[Config, Path]
     record.write_text(json.dumps({"files": [{"size": 2_000_000}, {"size": 1_400_000}]}))
     words = status_words(status(config, collect(config, root)))
     assert "download images: done; 2 files, 3.4 MB" in words
+
+
+def test_time_of_a_download_is_not_that_of_one_with_a_longer_name(
+    empty_results: tuple[Config, Path],
+) -> None:
+    config, root = with_download(empty_results[0]), empty_results[1]
+    rules = pd.DataFrame(
+        {"rule": ["downloads/images", "downloads/images_2"], "seconds": [3.0, 9.0]}
+    )
+    found = status(config, replace(collect(config, root), benchmarks=rules))
+    assert found["downloads"]["images"]["seconds"] == 3.0

@@ -69,7 +69,7 @@ def _branch(record: Record, branch: BranchRecord, busy: dict[Path, Worker]) -> d
     logs = record.root / "logs/branches" / branch.name
     running = _running(branch.path, busy)
     quiet = running or branch.state in ("waiting", "done")
-    failed = {} if quiet else _failure(logs, steps)
+    failed = {} if quiet else _failure(logs, tuple(_RULES.get(step, step) for step in steps))
     return {
         "depth": record.depth(branch.name),
         "parent": branch.parent,
@@ -81,7 +81,7 @@ def _branch(record: Record, branch: BranchRecord, busy: dict[Path, Worker]) -> d
         "total": None if branch.selected is None else len(branch.selected),
         "verdicts": _verdicts(branch, record),
         "taken_over": branch.taken,
-        "seconds": _seconds(record, f"branches/{branch.name}/"),
+        "seconds": _seconds(record, f"branches/{branch.name}"),
         "gpu_hours": _gpu_hours(record, branch),
         **failed,
     }
@@ -90,7 +90,7 @@ def _branch(record: Record, branch: BranchRecord, busy: dict[Path, Worker]) -> d
 def _failure(logs: Path, steps: tuple[str, ...]) -> dict[str, str]:
     """Log and last line of the first step without a result whose log ends with an error."""
     for step in steps:
-        log = logs / f"{_RULES.get(step, step)}.log"
+        log = logs / f"{step}.log"
         lines = log.read_text("utf-8", "replace").split("\n") if log.is_file() else []
         last = next((line.strip() for line in reversed(lines) if line.strip()), "")
         if _ERROR.match(last):
@@ -140,10 +140,12 @@ def _gpu_hours(record: Record, branch: BranchRecord) -> float:
     return hours
 
 
-def _seconds(record: Record, prefix: str) -> float | None:
+def _seconds(record: Record, path: str) -> float | None:
+    """Time of the rule that is called so, or of all below it."""
     if record.benchmarks is None:
         return None
-    own = record.benchmarks[record.benchmarks["rule"].str.startswith(prefix)]
+    rules = record.benchmarks["rule"]
+    own = record.benchmarks[(rules == path) | rules.str.startswith(f"{path}/")]
     return float(own["seconds"].sum()) if len(own) else None
 
 
@@ -153,7 +155,7 @@ def _dataset(record: Record, name: str, busy: dict[Path, Worker]) -> dict[str, A
     steps = ("extract", "join_extracted", "simulate", "import", "prepare")
     logs = record.root / "logs/datasets" / name
     found = _made(all(left), path.exists(), _running(path, busy), logs, steps)
-    return found | {"seconds": _seconds(record, f"datasets/{name}/")}
+    return found | {"seconds": _seconds(record, f"datasets/{name}")}
 
 
 def _download(record: Record, name: str, busy: dict[Path, Worker]) -> dict[str, Any]:
