@@ -31,7 +31,7 @@ from tomopipe.training.heldout import Comparison, compare
 from tomopipe.training.linear import fit_linear
 from tomopipe.training.neural import train_heterogeneous
 
-STEP_FORMAT = 5
+STEP_FORMAT = 6
 
 
 def fit(
