@@ -95,7 +95,7 @@ class Transfer:
                 if self._was_last(job, generation):
                     job.part.finish()
             except Stopped:
-                pass  # another connection has failed, and `run` raises why
+                pass  # another connection has failed or the user stops: `run` raises why
             except Changed as error:
                 self._restart(job, generation, str(error))
             except (DownloadError, StateError) as error:

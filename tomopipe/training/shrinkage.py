@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tomopipe.physics.fourier import frequencies
 from tomopipe.physics.grid import FourierGrid
 from tomopipe.training.em import Latents
 
@@ -76,7 +77,8 @@ class LocalShrinkage:
     ) -> None:
         width = max(width, 1.0)
         first = grid.box / (_COARSE * width)
-        radius = _half_radius(grid.box).to(mask)
+        radius = torch.fft.ifftshift(frequencies(grid.box, 3, mask.device))
+        radius = radius[..., : grid.box // 2 + 1]  # in the order of `rfftn`
         noise = noise_spectrum(grid, power, precision)
         shells = torch.arange(len(noise), dtype=noise.dtype, device=noise.device)
         variances = octave_windows(shells, first, grid.box / 2) ** 2 @ noise
@@ -107,13 +109,6 @@ def octave_windows(radius: Tensor, first: float, last: float) -> Tensor:
     place = torch.log2(radius.clamp(min=1e-6) / first).add(0.5).clamp(0, count - 1)
     away = torch.stack([place - number for number in range(count)])
     return torch.cos(away.clamp(-1, 1) * (math.pi / 2)) ** 2
-
-
-def _half_radius(box: int) -> Tensor:
-    """Distance from DC `(box, box, box // 2 + 1)` (lattice units), in the order of `rfftn`."""
-    whole, half = torch.fft.fftfreq(box, 1 / box), torch.fft.rfftfreq(box, 1 / box)
-    axes = torch.meshgrid(whole, whole, half, indexing="ij")
-    return torch.stack(axes).square().sum(0).sqrt()
 
 
 def noise_spectrum(grid: FourierGrid, power: Tensor, precision: Tensor) -> Tensor:
