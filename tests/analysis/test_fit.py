@@ -72,6 +72,44 @@ def test_an_interrupted_fit_goes_on_from_its_linear_model(planted, tmp_path, mon
     assert (tmp_path / "out/latents.parquet").is_file()
 
 
+def test_without_held_out_tilts_no_network_is_trained(planted, tmp_path, monkeypatch):
+    """There would be nothing to judge it by."""
+    settings = FitSettings(
+        network="always",
+        linear=LinearSettings(components=3, rounds=3),
+        heterogeneous=SMALL.model_copy(update={"validation_fraction": 0}),
+    )
+    monkeypatch.delattr("tomopipe.analysis.fit.train_heterogeneous")
+    record = fit(planted.store, tmp_path / "out", settings)
+    assert record["model"] == "linear"
+    assert "held out" in record["reason"]
+
+
+def test_a_fit_killed_after_the_network_does_not_train_it_again(planted, tmp_path, monkeypatch):
+    settings = FitSettings(
+        network="always", linear=LinearSettings(components=3, rounds=3), heterogeneous=SMALL
+    )
+
+    def killed(*args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tomopipe.analysis.fit.compare", killed)
+        with pytest.raises(KeyboardInterrupt):
+            fit(planted.store, tmp_path / "out", settings)
+    with monkeypatch.context() as patch:
+        patch.delattr("tomopipe.analysis.fit.train_heterogeneous")
+        assert fit(planted.store, tmp_path / "out", settings)["comparison"]["particles"] > 0
+    other = settings.model_copy(update={"linear": LinearSettings(components=4, rounds=3)})
+    with monkeypatch.context() as patch:
+        patch.setattr("tomopipe.analysis.fit.compare", killed)
+        for wanted in (settings, other):
+            with pytest.raises(KeyboardInterrupt):
+                fit(planted.store, tmp_path / "again", wanted)
+    network = load_model(tmp_path / "again.state/network")
+    assert len(network.fixed.basis) == 4  # not the one that began from three components
+
+
 def test_too_few_particles_are_refused_in_one_sentence(planted, tmp_path):
     uids = list(Store.open(planted.store).uids[:3])
     with pytest.raises(StateError, match="too few"):

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -16,12 +17,14 @@ import torch
 from tests.workflow.plan import ROOT
 from tomopipe.config.linear import LinearSettings
 from tomopipe.config.training import HomogeneousSettings
-from tomopipe.errors import ConfigError
+from tomopipe.errors import ConfigError, StateError
 from tomopipe.io.mrc import read_volume
 from tomopipe.models import load_model
 from tomopipe.training.distributed import Group, pick_device
 from tomopipe.training.linear import fit_linear
+from tomopipe.training.loop import Run, _check_same_position
 from tomopipe.training.neural import train_homogeneous
+from tomopipe.training.state import Position
 
 
 def two_processes(*arguments: str) -> None:
@@ -48,6 +51,32 @@ def test_shares_are_all_particles_in_turn_and_even(size):
 def test_no_share_is_empty_while_there_are_particles(sizes):
     shares = [Group(rank, 4).share(np.array(sizes)) for rank in range(4)]
     assert [(s.start, s.stop) for s in shares] == [(0, 1), (1, 2), (2, 3), (3, 4)]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 8])
+@pytest.mark.parametrize("batch", [8, 9, 30])
+def test_every_process_has_particles_of_every_step(size, batch):
+    for n in range(batch, 100):
+        run = SimpleNamespace(
+            store=SimpleNamespace(n_particles=n),
+            settings=SimpleNamespace(batch=batch),
+            group=Group(0, size),
+        )
+        steps = Run.steps.fget(run)
+        assert min(len(part) for part in np.array_split(np.arange(n), steps)) >= size
+        assert steps == -(-n // batch) or steps == n // size
+
+
+def test_processes_that_read_different_checkpoints_are_refused(monkeypatch):
+    position = Position(epoch=1, step=2)
+    run = SimpleNamespace(
+        steps=5, model=torch.nn.Linear(1, 1), group=Group(), state=SimpleNamespace(record="c.json")
+    )
+    _check_same_position(run, position)
+    late = torch.tensor([7.0, 5.0])
+    monkeypatch.setattr(Group, "each", lambda *_: late)
+    with pytest.raises(StateError, match="2 different steps"):
+        _check_same_position(run, position)
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch):

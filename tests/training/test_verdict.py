@@ -50,8 +50,43 @@ def test_nothing_and_little_are_not_converged():
 
 def test_without_held_out_loss_latents_decide():
     nan = [np.nan] * 6
-    assert verdict(nan, [np.nan, 0.5, 0.4, 0.1, 0.1, 0.1]).epoch == 4
+    found = verdict(nan, [np.nan, 0.5, 0.4, 0.1, 0.1, 0.1])
+    assert found.epoch == 4
+    assert "no tilts were held out" in found.sentence
+    assert "nan" not in found.sentence
     assert verdict(nan, [np.nan, 0.5, 0.4, 0.3, 0.3, 0.3]).status == "not yet"
+
+
+def test_without_anything_measured_nothing_has_converged():
+    nan = [np.nan] * 6
+    found = verdict(nan, nan)
+    assert found.status == "not yet"
+    assert "no tilts were held out" in found.sentence
+    assert "nan" not in found.sentence
+
+
+def test_the_first_epoch_never_counts_as_settled():
+    assert verdict([0.5] * 3, [0.0] * 3, baseline=1.0).status == "not yet"
+    assert verdict([0.5] * 4, [0.0] * 4, baseline=1.0).epoch == 2
+
+
+def test_a_run_that_explains_nothing_has_not_converged():
+    rising = [1.01, 1.03, 1.06, 1.10, 1.15, 1.2]
+    for baseline in (1.0, None):
+        found = verdict(rising, [0.1] * 6, baseline=baseline)
+        assert found.status == "not yet"
+        assert "no lower than" in found.sentence
+    assert verdict(rising, [0.1] * 6, baseline=1.02).status == "overfitting"
+
+
+@pytest.mark.parametrize("n", [12, 40, 200, 2000])
+def test_a_movement_reads_the_same_in_few_and_many_particles(n):
+    rng = np.random.default_rng(n)
+    read = []
+    for _ in range(20 if n < 100 else 3):
+        z = rng.normal(size=(n, 8))
+        read.append(latent_shift(z, z + 0.25 * rng.normal(size=z.shape)))
+    assert np.mean(read) == pytest.approx(0.24, abs=0.03)
 
 
 def test_a_turned_and_stretched_latent_space_has_not_moved():

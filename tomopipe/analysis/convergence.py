@@ -108,7 +108,8 @@ def judge(curves: Curves, settings: ConvergenceSettings, *, has_latents: bool = 
     if curves.latents.empty and "latent_shift" in curves.metrics:
         shift = curves.metrics["latent_shift"].to_numpy(float)
     if not has_latents:
-        shift = np.zeros(len(epochs))
+        # one volume moves no particle; without a held-out loss nothing is known of it
+        shift = np.full(len(epochs), 0.0 if np.isfinite(validation).all() else np.nan)
     limits = Limits(settings.gain, settings.shift, settings.rise, settings.patience)
     zero = curves.metrics.get("validation_zero")
     baseline = None if zero is None else float(zero.iloc[0])

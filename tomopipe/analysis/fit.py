@@ -16,6 +16,8 @@ from tomopipe.analysis.clusters import clusters_fingerprint
 from tomopipe.analysis.latent import read_latents
 from tomopipe.config.analysis import AnalysisSettings
 from tomopipe.config.fit import FitSettings
+from tomopipe.config.linear import LinearSettings
+from tomopipe.config.training import HeterogeneousSettings
 from tomopipe.dataset.store import Store
 from tomopipe.io.atomic import (
     atomic_directory,
@@ -27,7 +29,7 @@ from tomopipe.io.atomic import (
     write_parquet,
 )
 from tomopipe.training.distributed import pick_device
-from tomopipe.training.heldout import Comparison, compare
+from tomopipe.training.heldout import Comparison, can_compare, compare
 from tomopipe.training.linear import fit_linear
 from tomopipe.training.neural import train_heterogeneous
 
@@ -112,12 +114,15 @@ def _models(
 ) -> tuple[Path, Comparison | None]:
     """Fit both models below `work`, or what is left to do of them; folder of the better one."""
     linear, network = work / "linear", work / "network"
-    if not _is_done(linear, settings.linear.model_dump(), store):
+    if not _is_done(linear, settings.linear, store):
+        if network.exists():
+            remove_directory(network)  # it began from another linear model
         fit_linear(store.path, linear, settings.linear, uids, device)
-    if not wants_network(settings, device):
-        return linear, None
     wanted = settings.heterogeneous
-    train_heterogeneous(store.path, network, wanted, uids, linear=linear, device=str(device))
+    if not wants_network(settings, device) or not can_compare(store, wanted):
+        return linear, None
+    if not _is_done(network, wanted, store):
+        train_heterogeneous(store.path, network, wanted, uids, linear=linear, device=str(device))
     compared = compare(store, linear, network, device)
     return network if compared.network_wins else linear, compared
 
@@ -132,6 +137,12 @@ def reason(settings: FitSettings, device: torch.device, compared: Comparison | N
     if compared is None:
         if settings.network == "never":
             return "The linear model was taken: no network was asked for."
+        if wants_network(settings, device):
+            return (
+                "The linear model was taken: a network is judged by tilts held out of its "
+                "training, and there are none (a particle needs four tilts, and "
+                "`validation_fraction` must be above 0). `heterogeneous:` trains one unjudged."
+            )
         return (
             f"The linear model was taken: on a {device.type.upper()} a network is trained only "
             "with `network: always`."
@@ -149,10 +160,15 @@ def reason(settings: FitSettings, device: torch.device, compared: Comparison | N
     return f"The linear model was taken: the network predicts {word} {figures}."
 
 
-def _is_done(linear: Path, settings: dict[str, Any], store: Store) -> bool:
-    """Whether an interrupted fit has left this linear model."""
-    if not (linear / "config.json").is_file():
+def _is_done(model: Path, settings: LinearSettings | HeterogeneousSettings, store: Store) -> bool:
+    """Whether an interrupted fit has left this model."""
+    if not (model / "config.json").is_file():
         return False
-    record = read_json(linear / "config.json")
-    same = record.get("settings") == settings and record.get("version") == __version__
-    return bool(same and record.get("particles") == fingerprint(list(store.uids)))
+    record = read_json(model / "config.json")
+    wanted = {
+        "version": __version__,
+        "settings": settings.model_dump(mode="json"),
+        "particles": fingerprint(list(store.uids)),
+        "store": fingerprint(store.meta),
+    }
+    return all(record.get(name) == value for name, value in wanted.items())

@@ -86,6 +86,12 @@ class Group:
         for parameter, part in zip(parameters, parts, strict=True):
             parameter.grad = part.view_as(parameter).clone()
 
+    def share_out(self, tensors: Iterable[Tensor]) -> None:
+        """Replace tensors, in place, by those of the leading process."""
+        if self.size > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, 0)
+
     def barrier(self) -> None:
         """Wait for all processes."""
         if self.size > 1:

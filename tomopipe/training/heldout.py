@@ -19,7 +19,7 @@ from tomopipe.models.vae import HeterogeneousModel
 from tomopipe.reconstruct.backproject import batches
 from tomopipe.training.inference import held_out_error
 from tomopipe.training.objective import prediction_error
-from tomopipe.training.splits import hold_out, numpy_rng
+from tomopipe.training.splits import TiltSplit, hold_out, numpy_rng
 from tomopipe.training.statistics import noise_variance
 
 _STREAM = 6
@@ -61,6 +61,12 @@ class Comparison:
         return (self.linear - self.network) / explained if explained > 0 else float("nan")
 
 
+def can_compare(store: Store, settings: HeterogeneousSettings) -> bool:
+    """Whether training with these settings holds a tilt of any particle out."""
+    split = _split(store, settings)
+    return any(len(tilts) > 0 for tilts in split.held_out)
+
+
 def compare(store: Store, linear: Path, network: Path, device: torch.device) -> Comparison:
     """Compare a linear model with the network that began from it.
 
@@ -72,13 +78,15 @@ def compare(store: Store, linear: Path, network: Path, device: torch.device) -> 
     ------
     StateError
         If a model is missing or of another kind.
+    ValueError
+        If no tilt was held out (see `can_compare`).
     """
     model = HeterogeneousModel.load(network).to(device)
     settings = model.settings
-    split = hold_out(
-        list(store.uids), store.images_per_particle, settings.validation_fraction, settings.seed
-    )
+    split = _split(store, settings)
     usable = np.flatnonzero([len(tilts) > 0 for tilts in split.held_out])
+    if not len(usable):
+        raise ValueError("no particle has a held-out tilt to compare models on")
     order = numpy_rng(settings.seed, _STREAM).permutation(len(usable))[:_PARTICLES]
     chosen = np.sort(usable[order])
     reader = Reader(store, device)
@@ -105,6 +113,11 @@ def compare(store: Store, linear: Path, network: Path, device: torch.device) -> 
         sigmas=float(difference.mean()) / max(spread, 1e-30),
         particles=len(chosen),
     )
+
+
+def _split(store: Store, settings: HeterogeneousSettings) -> TiltSplit:
+    fraction, seed = settings.validation_fraction, settings.seed
+    return hold_out(list(store.uids), store.images_per_particle, fraction, seed)
 
 
 class _LinearError:
@@ -152,10 +165,14 @@ class _LinearError:
         rhs = torch.einsum(
             "ckr,cr->ck", u, (a[:, None] * batch.data - b[:, None] * mean) * precision[:, None]
         )
-        left = torch.einsum("ckr,clr->ckl", u, u * (b * precision)[:, None, None])
         unit = torch.eye(u.shape[1], device=u.device)
-        gram = unit.repeat(batch.n_particles, 1, 1).index_add_(0, owner, left)
         total = rhs.new_zeros(batch.n_particles, len(unit)).index_add_(0, owner, rhs)
+        # one particle at a time: a matrix for every coefficient would not fit in memory
+        sizes = owner.bincount(minlength=batch.n_particles).tolist()
+        parts = zip(torch.split(u, sizes), torch.split(b * precision, sizes), strict=True)
+        gram = torch.stack(
+            [unit + torch.einsum("ckr,clr->kl", v, v * w[:, None, None]) for v, w in parts]
+        )
         z: Tensor = torch.linalg.solve(gram, total[:, :, None])[:, :, 0]
         return z
 

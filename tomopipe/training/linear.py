@@ -123,7 +123,7 @@ def _write(
             {
                 "version": __version__,
                 "settings": settings.model_dump(),
-                "store": store.meta["source"],
+                "store": fingerprint(store.meta),
                 "particles": fingerprint(list(store.uids)),
                 "n_particles": store.n_particles,
                 "mask_voxels": mask_voxels,

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from tomopipe.config.training import TrainingSettings
 from tomopipe.dataset.store import Store
-from tomopipe.errors import TrainingError
+from tomopipe.errors import StateError, TrainingError
 from tomopipe.io.progress import Progress
 from tomopipe.training.ahead import ahead
 from tomopipe.training.distributed import Group
@@ -46,8 +46,9 @@ class Run:
 
     @property
     def steps(self) -> int:
-        """Steps of an epoch."""
-        return -(-self.store.n_particles // self.settings.batch)
+        """Steps of an epoch, few enough that every process has a particle of each."""
+        n = self.store.n_particles
+        return min(-(-n // self.settings.batch), n // self.group.size)
 
 
 def fit(run: Run) -> list[dict[str, Any]]:
@@ -58,10 +59,11 @@ def fit(run: Run) -> list[dict[str, Any]]:
     TrainingError
         If the loss or its gradient is no longer finite.
     StateError
-        If the checkpoint belongs to other settings or data.
+        If the checkpoint belongs to other settings or data, or processes read different ones.
     """
     optimiser = make_optimiser(run.model, run.settings)
     position = run.state.restore(run.model, optimiser)
+    _check_same_position(run, position)
     board = Board(run.state.directory / "tensorboard", run.settings.tensorboard and run.group.leads)
     total = run.settings.epochs * run.steps
     with Progress(total, f"train {type(run.model).__name__}") as progress:
@@ -82,6 +84,18 @@ def make_optimiser(model: nn.Module, settings: TrainingSettings) -> torch.optim.
         weight_decay=settings.weight_decay,
         fused=True,
     )
+
+
+def _check_same_position(run: Run, position: Position) -> None:
+    """All processes must go on from one step: their sums would be of different things."""
+    done = position.epoch * run.steps + position.step
+    device = next(run.model.parameters()).device
+    found = run.group.each(done, device).tolist()
+    if len(set(found)) > 1:
+        raise StateError(
+            f"{run.state.record}: processes read checkpoints of {len(set(found))} different steps "
+            "(a file system that shows them late?): start again"
+        )
 
 
 def _train_epoch(

@@ -37,7 +37,7 @@ from tomopipe.training.objective import (
     Objective,
     concatenated_tilts,
 )
-from tomopipe.training.publish import latents_table, publish
+from tomopipe.training.publish import latents_table, publish, retract
 from tomopipe.training.snapshots import publish_snapshots, read_snapshot, save_snapshot
 from tomopipe.training.splits import TiltSplit, hold_out, numpy_rng
 from tomopipe.training.state import RunState
@@ -131,6 +131,7 @@ def train_heterogeneous(
         shells = held_out_error(model, place.reader, place.split, group=group, encoding=encoding)
         error = shells.normalised()
         if group.leads:
+            retract(out)
             publish_snapshots(run_state.snapshots, out / "snapshots", len(metrics))
             write_parquet(out / "latents.parquet", latents_table(store, z, spread, error))
             said = {"verdict": judge(metrics).sentence}
@@ -175,6 +176,7 @@ def train_homogeneous(
         metrics = fit(run)
         model.eval()
         if group.leads:
+            retract(out)
             write_volume(out / "map.mrc", model.volume().numpy(), store.pixel_size)
             publish(out, model, metrics, store, place.machine)
             run_state.put_away(out)
@@ -214,6 +216,8 @@ def _run(
     end_of_epoch: EndOfEpoch,
     stop: Stop,
 ) -> Run:
+    # processes made their models alike, but not always to the last bit: sums by atomics, other GPUs
+    place.group.share_out(model.state_dict().values())
     return Run(
         model,
         objective,

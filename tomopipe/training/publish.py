@@ -32,6 +32,11 @@ def latents_table(
     return pd.DataFrame(columns | {"error": error})
 
 
+def retract(out: Path) -> None:
+    """Take back what `config.json` says of a model before, when its files are about to change."""
+    (out / "config.json").unlink(missing_ok=True)
+
+
 def publish(
     out: Path,
     model: HeterogeneousModel | HomogeneousModel,

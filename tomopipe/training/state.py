@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -150,11 +150,12 @@ class RunState:
 
     @contextmanager
     def held(self, group: Group) -> Iterator[None]:
-        """Hold the directory for a group of processes: the leading one locks it for all."""
-        if not group.leads:
-            yield
-            return
-        with self.locked():
+        """Hold the directory for a group of processes: the leading one locks it for all.
+
+        The others wait for it, so that none reads what a run before is still writing.
+        """
+        with self.locked() if group.leads else nullcontext():
+            group.barrier()
             yield
 
     @contextmanager

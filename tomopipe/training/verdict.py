@@ -6,6 +6,7 @@ epoch: the loss on held-out tilts, and how far latents moved.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -63,12 +64,16 @@ def verdict(
 ) -> Verdict:
     """Judge a run from its curves.
 
+    Without a held-out loss (no particle has tilts to spare, or none were asked for) latents alone
+    decide, and the sentence says so; without latents too the answer stays "not yet".
+
     Parameters
     ----------
     validation
         Loss on held-out tilts after each epoch; NaN where not measured.
     shift
-        `latent_shift` from the epoch before; NaN for the first.
+        `latent_shift` from the epoch before; NaN for the first, and where there are no latents that
+        could move.
     limits
         Where lines are drawn.
     baseline
@@ -78,31 +83,51 @@ def verdict(
     limits = limits or Limits()
     loss = np.asarray(validation, dtype=float)
     moved = np.asarray(shift, dtype=float)
-    measured = bool(np.isfinite(loss).all()) and len(loss) > 0
-    smooth = _median3(loss) if measured else loss
-    first = baseline if baseline is not None and np.isfinite(baseline) else None
-    gain, rise = _gain(smooth, first), _rise(smooth, first)
-    best = int(np.argmin(loss)) + 1 if measured else 0
-    quiet = (moved < limits.shift) & (~np.isfinite(gain) | (gain < limits.gain))
-    settled = _since(quiet, limits.patience)
-    risen = _since(rise > limits.rise, limits.patience)
+    if not (np.isfinite(loss).all() and len(loss)):
+        return _by_latents(moved, limits)
+    smooth = _median3(loss)
+    known = baseline is not None and np.isfinite(baseline)
+    start = float(baseline) if known and baseline is not None else float(loss[0])
+    best, gained = int(np.argmin(loss)) + 1, start - float(smooth.min())
+    if gained <= 0:
+        nothing = "that of predicting nothing" if known else "after the first epoch"
+        sentence = f"not yet converged: the held-out loss is no lower than {nothing}"
+        return Verdict("not yet", 0, sentence, best, math.nan, _last(moved), 0.0)
+    gain, rise = _gain(smooth, gained), _rise(smooth, start)
     numbers = (best, _last(gain), _last(rise), _last(moved))
-    if risen:
+    if _since(rise > limits.rise, limits.patience):
         return _make("overfitting", best, numbers, limits)
-    if settled:
-        return _make("converged", settled, numbers, limits)
-    return _make("not yet", 0, numbers, limits)
+    settled = _since((moved < limits.shift) & (gain < limits.gain), limits.patience)
+    return _make("converged" if settled else "not yet", settled, numbers, limits)
+
+
+def _by_latents(moved: Floats, limits: Limits) -> Verdict:
+    """The verdict where no loss was measured on held-out tilts."""
+    shift, settled = _last(moved), _since(moved < limits.shift, limits.patience)
+    status: Status = "converged" if settled else "not yet"
+    said = f"converged at epoch {settled} by latents alone" if settled else "not yet converged"
+    sentence = f"{said}, since no tilts were held out"
+    if np.isfinite(shift):
+        sentence += f": in the last epoch half of the particles moved {_of_spread(shift, limits)}"
+    return Verdict(status, settled, sentence, 0, math.nan, shift, 0.0)
 
 
 def latent_shift(before: Latents, after: Latents) -> float:
     """How far latents `(N, zdim)` moved: median distance over the root-mean-square spread.
 
     A turn, stretch or offset of the whole latent space changes nothing that was learned, so the
-    best affine map of `before` onto `after` is taken out first.
+    best affine map of `before` onto `after` is taken out first. Its zdim + 1 numbers a dimension
+    also take up that share of any movement, which is given back; where they would take up half of
+    it and more, only an offset is taken out.
     """
-    design = np.column_stack([before, np.ones(len(before))])
-    fit, *_ = np.linalg.lstsq(design, after, rcond=None)
-    distance = np.linalg.norm(after - design @ fit, axis=1)
+    n, zdim = before.shape
+    if n > 2 * (zdim + 1):
+        design, target = np.column_stack([before, np.ones(n)]), after
+    else:
+        design, target = np.ones((n, 1)), after - before
+    fit, *_ = np.linalg.lstsq(design, target, rcond=None)
+    distance = np.linalg.norm(target - design @ fit, axis=1)
+    distance /= np.sqrt(max(1 - design.shape[1] / n, 0.5))
     spread = np.sqrt(((after - after.mean(0)) ** 2).sum(1).mean())
     return float(np.median(distance) / max(spread, 1e-12))
 
@@ -115,20 +140,15 @@ def _median3(values: Floats) -> Floats:
     return np.concatenate([values[:1], middle, values[-1:]])
 
 
-def _gain(loss: Floats, baseline: float | None) -> Floats:
-    """Improvement of each epoch as a share of all improvement; NaN at the first."""
-    if not np.isfinite(loss).all() or len(loss) == 0:
-        return np.full(len(loss), np.nan)
-    total = max((loss[0] if baseline is None else baseline) - loss.min(), 1e-12)
-    return np.concatenate([[np.nan], (loss[:-1] - loss[1:]) / total])
+def _gain(loss: Floats, gained: float) -> Floats:
+    """Improvement of each epoch as a share of all that was gained; NaN at the first."""
+    return np.concatenate([[np.nan], (loss[:-1] - loss[1:]) / gained])
 
 
-def _rise(loss: Floats, baseline: float | None) -> Floats:
+def _rise(loss: Floats, start: float) -> Floats:
     """Height of each epoch above the lowest so far, as a share of the improvement up to there."""
-    if not np.isfinite(loss).all() or len(loss) == 0:
-        return np.zeros(len(loss))
     lowest = np.minimum.accumulate(loss)
-    gained = (loss[0] if baseline is None else baseline) - lowest
+    gained = start - lowest
     return np.where(gained > 0, (loss - lowest) / np.maximum(gained, 1e-12), 0.0)
 
 
@@ -148,14 +168,30 @@ def _make(
     status: Status, epoch: int, numbers: tuple[int, float, float, float], limits: Limits
 ) -> Verdict:
     best, gain, rise, shift = numbers
-    sentence = {
-        "converged": f"converged at epoch {epoch}: since then an epoch lowers the held-out loss by "
-        f"less than {limits.gain:.0%} of what was gained and half of the particles move less than "
-        f"{limits.shift:.0%} of the latent spread (last: {gain:.1%} and {shift:.0%})",
-        "not yet": f"not yet converged: the last epoch lowered the held-out loss by {gain:.1%} of "
-        f"what was gained (limit {limits.gain:.0%}) and half of the particles moved more than "
-        f"{shift:.0%} of the latent spread (limit {limits.shift:.0%})",
-        "overfitting": f"overfitting since epoch {epoch}: the held-out loss was lowest there and "
-        f"now stands {rise:.0%} of the gain above it (limit {limits.rise:.0%})",
-    }[status]
+    if status == "overfitting":
+        sentence = (
+            f"overfitting since epoch {epoch}: the held-out loss was lowest there and now stands "
+            f"{rise:.0%} of the gain above it (limit {limits.rise:.0%})"
+        )
+    elif status == "converged":
+        sentence = (
+            f"converged at epoch {epoch}: since then an epoch lowers the held-out loss by less "
+            f"than {limits.gain:.0%} of what was gained and half of the particles move less than "
+            f"{limits.shift:.0%} of the latent spread (last: {gain:.1%} and {shift:.0%})"
+        )
+    else:
+        said = []
+        if np.isfinite(gain):
+            said.append(
+                f"lowered the held-out loss by {gain:.1%} of what was gained (limit "
+                f"{limits.gain:.0%})"
+            )
+        if np.isfinite(shift):
+            said.append(f"moved half of the particles {_of_spread(shift, limits)}")
+        what = f"the last epoch {' and '.join(said)}" if said else "there is one epoch only"
+        sentence = f"not yet converged: {what}"
     return Verdict(status, epoch, sentence, best, gain, shift, rise)
+
+
+def _of_spread(shift: float, limits: Limits) -> str:
+    return f"by {shift:.0%} of the latent spread or more (limit {limits.shift:.0%})"
