@@ -61,7 +61,10 @@ def test_a_share_of_the_coefficients_is_random_and_inside_the_mask(tiny):
 
 @pytest.mark.parametrize("premultiplied", [False, True])
 def test_transfer_is_that_of_the_formulas(tiny, premultiplied):
-    """Astigmatism, phase plates, B-factors, pixel sizes and voltages, against float64."""
+    """Astigmatism, phase plates, B-factors, pixel sizes and voltages, against float64.
+
+    Without a window, which test_premultiplied.py looks at.
+    """
     store = tiny.open()
     rng = np.random.default_rng(3)
     images = store.images.iloc[:40].copy()
@@ -79,7 +82,7 @@ def test_transfer_is_that_of_the_formulas(tiny, premultiplied):
     images["dose_weighted"] = rng.random(n) < 0.5
     images.iloc[5, images.columns.get_loc("defocus_u_angstrom")] = np.nan  # no CTF
     images.iloc[6, images.columns.get_loc("dose_e_per_A2")] = np.nan
-    table = TransferTable(images, store.lattice, store.box, torch.device("cpu"))
+    table = TransferTable(images, store.lattice, store.box, 1e9, torch.device("cpu"))
     image = torch.arange(n).repeat_interleave(store.n_lattice)
     lattice = torch.arange(store.n_lattice).repeat(n)
     found = table(image, lattice)
@@ -96,6 +99,6 @@ def test_transfer_is_that_of_the_formulas(tiny, premultiplied):
     weighted = torch.from_numpy(images["dose_weighted"].to_numpy(bool, copy=True))[image]
     prefilter = value if premultiplied else torch.ones_like(value)
     prefilter = torch.where(weighted, prefilter * damage, prefilter)
-    for one, other in zip(found, (value * prefilter, prefilter, damage), strict=True):
+    for one, other in zip(found, (value * prefilter, prefilter**2, damage), strict=True):
         assert one.dtype == torch.float32
         torch.testing.assert_close(one.double(), other, atol=2e-4, rtol=1e-4)

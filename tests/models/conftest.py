@@ -66,7 +66,6 @@ def build_store(
     box: int = 16,
     noise: float = 0.0,
     seed: int = 0,
-    premultiplied: bool = False,
     damage: bool = True,
 ) -> Store:
     """Write a store as `tomopipe prepare` would, from exact transforms, and open it."""
@@ -79,7 +78,7 @@ def build_store(
         for t in range(n):
             angle = 3.0 * ((t + 1) // 2) * (1 if t % 2 else -1)
             view = Rotation.from_euler("y", angle, degrees=True).as_matrix() @ pose
-            row = _row(f"t/{i:04d}", view, 3.0 * (t + 1) if damage else 0.0, angle, premultiplied)
+            row = _row(f"t/{i:04d}", view, 3.0 * (t + 1) if damage else 0.0, angle)
             row["defocus_u_angstrom"] = row["defocus_v_angstrom"] = rng.uniform(2e4, 3e4)
             rows.append(row)
             clean = STATES[state].transform(flat @ torch.from_numpy(view))
@@ -114,7 +113,7 @@ def build_store(
     return Store.open(path)
 
 
-def _row(uid: str, view: np.ndarray, dose: float, tilt: float, premultiplied: bool) -> dict:
+def _row(uid: str, view: np.ndarray, dose: float, tilt: float) -> dict:
     return {
         "uid": uid,
         **{f"view_{i}{j}": view[i, j] for i in range(3) for j in range(3)},
@@ -128,7 +127,7 @@ def _row(uid: str, view: np.ndarray, dose: float, tilt: float, premultiplied: bo
         "voltage_kv": 300.0,
         "cs_mm": 2.7,
         "amplitude_contrast": 0.07,
-        "premultiplied": premultiplied,
+        "premultiplied": False,
         "dose_weighted": False,
     }
 
@@ -149,8 +148,7 @@ def _image(
     )[0]
     faded = dose_weight(k.norm(dim=-1) / PIXEL, one * row["dose_e_per_A2"], 300.0)
     image = (contrast * faded)[:, None] * clean
-    image = image + noise * torch.from_numpy(rng.normal(size=image.shape))
-    return image * contrast[:, None] if row["premultiplied"] else image
+    return image + noise * torch.from_numpy(rng.normal(size=image.shape))
 
 
 @pytest.fixture

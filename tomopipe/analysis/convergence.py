@@ -29,7 +29,7 @@ from tomopipe.models.vae import HeterogeneousModel
 from tomopipe.training.snapshots import read_snapshot
 from tomopipe.training.verdict import Limits, Verdict, verdict
 
-STEP_FORMAT = 1
+STEP_FORMAT = 2
 
 
 @dataclass(frozen=True)

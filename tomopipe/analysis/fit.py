@@ -33,7 +33,7 @@ from tomopipe.training.heldout import Comparison, can_compare, compare
 from tomopipe.training.linear import fit_linear
 from tomopipe.training.neural import train_heterogeneous
 
-STEP_FORMAT = 6
+STEP_FORMAT = 7
 
 
 def fit(

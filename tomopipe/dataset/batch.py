@@ -10,13 +10,15 @@ from torch import Tensor
 
 from tomopipe.physics.project import slice_points
 
+_NOTHING = 1e-8  # noise below this share of the recorded noise is rounding
+
 
 @dataclass(frozen=True)
 class Batch:
     """P particles with I images and C coefficients, flat, so that no loop over particles is needed.
 
-    The image model is `data = prefilter * (ctf0 * damage * V(points) + noise)`, where `prefilter`
-    is what was done to the images before we saw them (CTF premultiplication, dose weighting).
+    The image model is `data = ctf * damage * V(points) + N(0, noise)`, where `ctf` and `noise` hold
+    what was done to the images before we saw them (CTF premultiplication, dose weighting).
     Reference models ignore `damage` in the signal and use it in `weight`.
 
     Attributes
@@ -39,9 +41,10 @@ class Batch:
         `(C, 2)` (Re, Im) of the centred, windowed transform over the store's scale, signed so
         that protein is positive after the CTF.
     ctf
-        `(C,)` transfer of the images as stored: CTF x scale x prefilter.
-    prefilter
-        `(C,)` CTF for premultiplied images, dose weight for dose-weighted ones, else 1.
+        `(C,)` transfer of the images as stored: CTF x scale, and what was done to them.
+    noise
+        `(C,)` variance that was left of white noise: 1 for images as recorded, the dose weight's
+        square for dose-weighted ones, about the CTF's for premultiplied ones.
     damage
         `(C,)` exp(-dose / 2 critical dose), the signal left at this dose; 1 where dose is unknown.
     weight
@@ -67,7 +70,7 @@ class Batch:
     coefficient_lattice: Tensor
     data: Tensor
     ctf: Tensor
-    prefilter: Tensor
+    noise: Tensor
     damage: Tensor
     weight: Tensor
     kept: Tensor
@@ -97,16 +100,14 @@ class Batch:
         return self.image_particle[self.coefficient_image]
 
     def noise_precision(self) -> Tensor:
-        """Inverse shape of the noise's variance, `(C,)`: cos(tilt) / prefilter^2.
+        """Inverse shape of the noise's variance, `(C,)`: cos(tilt) / noise.
 
-        A tilted specimen is thicker and its image noisier; a prefilter takes the noise along. 0
-        where the prefilter left nothing.
+        A tilted specimen is thicker and its image noisier. 0 where what was done to the image left
+        nothing.
         """
         cosine = torch.cos(torch.deg2rad(torch.nan_to_num(self.tilt))).clamp(min=0.05)
-        usable = self.prefilter.abs() > 1e-4
-        squared = torch.where(usable, self.prefilter, torch.ones_like(self.prefilter)) ** 2
-        precision = cosine[self.coefficient_image] / squared
-        return torch.where(usable, precision, torch.zeros_like(precision))
+        precision = cosine[self.coefficient_image] / self.noise
+        return torch.where(self.noise > _NOTHING, precision, torch.zeros_like(precision))
 
     def back_projection(self) -> tuple[Tensor, Tensor]:
         """Factors of the most likely volume: V = sum(a data) / sum(b), each `(C,)`.
@@ -132,7 +133,7 @@ class Batch:
                 "coefficient_lattice",
                 "data",
                 "ctf",
-                "prefilter",
+                "noise",
                 "damage",
                 "weight",
                 "kept",

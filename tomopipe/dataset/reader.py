@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tomopipe.config.prepare import PrepareSettings
 from tomopipe.dataset.batch import Batch
 from tomopipe.dataset.check import Check
 from tomopipe.dataset.images import column
@@ -100,6 +101,12 @@ def _thinned(counts: Indices, fraction: float, draw: NDArray[np.uint16]) -> tupl
     return new, places - np.repeat(ends - counts, new)
 
 
+def _window_radius(store: Store) -> float:
+    """Radius (pixels) of the window that `prepare` laid over the images, at half of its edge."""
+    settings = PrepareSettings.model_validate(store.meta["settings"])
+    return 0.25 * store.box * (settings.window_inner + settings.window_outer)
+
+
 class Reader:
     """Makes batches of a store on a device.
 
@@ -122,7 +129,9 @@ class Reader:
     ) -> None:
         self.store = store
         self.device = torch.device(device)
-        self._transfer = TransferTable(store.images, store.lattice, store.box, self.device)
+        self._transfer = TransferTable(
+            store.images, store.lattice, store.box, _window_radius(store), self.device
+        )
         self._lattice = store.lattice.to(self.device)
         self._views = store.views.to(self.device)
         self._kept = torch.from_numpy(store.kept_counts.copy()).to(self.device)
@@ -177,7 +186,7 @@ class Reader:
         total = len(choice.lattice)
         owner = torch.repeat_interleave(counts, output_size=total)
         row = image[owner]
-        transfer, prefilter, damage = self._transfer(row, lattice)
+        transfer, noise, damage = self._transfer(row, lattice)
         weight = damage if self._dose_weighting else torch.ones_like(damage)
         if self._cosine is not None:
             weight = weight * self._cosine[row]
@@ -191,7 +200,7 @@ class Reader:
             coefficient_lattice=lattice,
             data=self._coefficients(choice, row, lattice),
             ctf=transfer,
-            prefilter=prefilter,
+            noise=noise,
             damage=damage,
             weight=weight,
             kept=lattice < self._kept[row],

@@ -18,7 +18,7 @@ from tomopipe.io.mrc import write_volume
 from tomopipe.io.progress import Progress
 from tomopipe.reconstruct.backproject import HalfMaps, check_halves, half_maps
 
-STEP_FORMAT = 2
+STEP_FORMAT = 3
 _INVERTED = -0.5
 
 

@@ -19,7 +19,7 @@ from tomopipe.models.files import load_tensors, save_tensors
 from tomopipe.training.distributed import Group
 from tomopipe.training.objective import trainable
 
-STEP_FORMAT = 2
+STEP_FORMAT = 3
 
 
 @dataclass
