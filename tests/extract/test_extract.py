@@ -159,6 +159,45 @@ def test_parts_joined_are_the_whole(data, tmp_path):
         join(out)
 
 
+@pytest.mark.parametrize("part", [(0, 2), None], ids=["a job", "a whole run"])
+def test_parts_of_an_earlier_run_are_not_joined(data, tmp_path, part):
+    """A second run, of another alignment, is killed: its stacks and the old ones are no set."""
+    settings = ExtractSettings(box=48, pixel_size_angstrom=6.5, normalize=False)
+    out, particles = tmp_path / "out", read_particles(data.star)
+    for k in (0, 1):
+        extract(data.series(), particles, out, settings, part=(k, 2))
+    missing = TiltImage(data.folder / "gone.mrc")
+    series = data.series()
+    broken = replace(series["TS_1"], images=(*series["TS_1"].images[:-1], missing))
+    with pytest.raises(InputError, match=r"gone\.mrc does not exist"):
+        extract(series | {"TS_1": broken}, particles, out, settings, part=part)
+    with pytest.raises(StateError, match=r"lacks the part 0/2|has no parts"):
+        join(out)
+    # what is left of its tomogram are no stacks of the earlier run
+    assert [p.name for p in (out / "stacks").iterdir()] == ["TS_2"]
+
+
+def test_stacks_of_particles_that_are_gone_are_gone(data, tmp_path):
+    data.extract(tmp_path / "out")
+    data.extract(tmp_path / "out", select=["TS_1/2", "TS_2/1"])
+    names = {p.parent.name + "/" + p.name for p in (tmp_path / "out").rglob("*.mrcs")}
+    assert names == {"TS_1/2_stack2d.mrcs", "TS_2/1_stack2d.mrcs"}
+
+
+@pytest.mark.parametrize(
+    "column", ["rlnTomoSubtomogramRot", "rlnAngleTilt", "rlnRandomSubset", "rlnOriginYAngst"]
+)
+def test_parts_of_other_particles_are_not_joined(data, tmp_path, column):
+    settings = ExtractSettings(box=48, pixel_size_angstrom=6.5, normalize=False)
+    rows = [row for world in data.worlds.values() for row in world.rows()]
+    other = [row | {column: 2.5} for row in rows]
+    for k, given in enumerate((rows, other)):
+        particles = read_particles(write_star(tmp_path / "particles.star", given))
+        extract(data.series(), particles, tmp_path / "out", settings, part=(k, 2))
+    with pytest.raises(StateError, match="other settings or particles"):
+        join(tmp_path / "out")
+
+
 def replace_box(settings, box):
     return settings.model_copy(update={"box": box})
 

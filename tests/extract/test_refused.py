@@ -125,6 +125,17 @@ def test_particle_tables(data, tmp_path):
         read_particles(data.star).select(["TS_9/1"])
 
 
+def test_three_particles_of_one_file_name(data, tmp_path):
+    names = [f"{prefix}/7" for prefix in ("A", "B", "C")]
+    rows = [
+        row | {"rlnTomoParticleName": name} for row, name in zip(rows_of(data), names, strict=False)
+    ]
+    star = write_star(tmp_path / "p.star", rows)
+    words = r"p\.star has the particles A/7 and B/7, whose stacks would both be 7_stack2d\.mrcs"
+    with pytest.raises(InputError, match=words):
+        data.extract(tmp_path / "out", star=star)
+
+
 def test_tilt_series_that_are_not_there(data, plain):
     with pytest.raises(InputError, match="has no tilt series TS_7, which particles name, but TS_1"):
         series_of(plain / "tomograms.star", ["TS_7"], TiltSeriesSettings())

@@ -1,7 +1,14 @@
+import bz2
+import contextlib
+import errno
+import gzip
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from tomopipe.dataset.stacks import read_header
 from tomopipe.errors import InputError, StateError
 from tomopipe.io.atomic import (
     atomic_directory,
@@ -51,6 +58,29 @@ def test_directory_replaces_what_it_brings_and_leaves_the_rest(tmp_path):
     assert sorted(p.name for p in (tmp_path / "d").iterdir()) == ["notes", "volumes"]
     assert [p.name for p in (tmp_path / "d" / "volumes").iterdir()] == ["2"]
     assert [p.name for p in tmp_path.iterdir()] == ["d"]
+
+
+def test_a_linked_directory_is_written_where_it_lies(tmp_path, monkeypatch):
+    """Nothing can be renamed from one disk to another, as a link to scratch may lead to."""
+    disks = [tmp_path / name for name in ("home", "scratch")]
+    for disk in disks:
+        disk.mkdir()
+    link = disks[0] / "out"
+    link.symlink_to(disks[1] / "out")
+    replace = Path.replace
+
+    def within_a_disk(self, target):
+        sides = {next(d for d in disks if p.resolve().is_relative_to(d)) for p in (self, target)}
+        if len(sides) > 1:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", within_a_disk)
+    for number in range(2):
+        with atomic_directory(link) as folder:
+            (folder / "file").write_text(f"{number}")
+        assert (link.is_symlink(), (link / "file").read_text()) == (True, f"{number}")
+    assert [p.name for disk in disks for p in disk.iterdir()] == ["out", "out"]
 
 
 def test_json_takes_numpy_and_not_a_number(tmp_path):
@@ -111,6 +141,29 @@ def test_truncated_and_missing_stacks_are_one_sentence(tmp_path):
         with pytest.raises(InputError) as caught:
             open_stack(tmp_path / name)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("ending", ["gz", "bz2"])
+@pytest.mark.parametrize("keep", [1.0, 0.5, 0.001])
+def test_compressed_stacks_that_are_cut_or_damaged_are_one_sentence(tmp_path, ending, keep):
+    images = np.random.default_rng(0).normal(size=(5, 8, 8)).astype(np.float32)
+    write_stack(tmp_path / "s.mrcs", images, 1.0)
+    compress = {"gz": gzip.compress, "bz2": bz2.compress}[ending]
+    packed = bytearray(compress((tmp_path / "s.mrcs").read_bytes()))
+    if keep == 1.0:
+        packed[12:52] = b"\xff" * 40
+    path = tmp_path / f"s.mrcs.{ending}"
+    path.write_bytes(packed[: int(np.ceil(keep * len(packed)))])
+    with pytest.raises(InputError, match=rf"s\.mrcs\.{ending} is "):
+        open_stack(path)
+    with contextlib.suppress(InputError):  # the header itself may be whole
+        read_header(path, "a row")
+
+
+def test_yaml_that_is_not_utf8_is_one_sentence(tmp_path):
+    (tmp_path / "a.yaml").write_bytes("note: Ångström\n".encode("latin-1"))
+    with pytest.raises(StateError, match=r"a\.yaml is not valid YAML .*utf-8"):
+        read_yaml(tmp_path / "a.yaml")
 
 
 def test_progress_says_how_much_is_left(capsys):

@@ -5,13 +5,19 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from tomopipe.cli.main import main
 from tomopipe.config.reconstruct import ClassesSettings
 from tomopipe.errors import StateError
 from tomopipe.io.atomic import read_json, write_parquet
 from tomopipe.io.mrc import read_volume, write_volume
+from tomopipe.physics.fsc import fsc
+from tomopipe.physics.project import lowpass
+from tomopipe.reconstruct.class_figures import Class, Volumes, class_figures
 from tomopipe.reconstruct.classes import validate_classes
+from tomopipe.reconstruct.mask import automatic_mask
+from tomopipe.reconstruct.resolution import half_map_curves
 from tomopipe.simulate.particles import true_volume
 
 STATES = ("whole", "no_lobe")
@@ -54,6 +60,25 @@ def test_shuffled_classes_are_not(tiny, analysis, tmp_path):
     found = validate_classes(tiny.store_path, tmp_path / "shuffled", tmp_path / "c")
     assert found["unsupported"] == [0, 1, 2]
     assert "does not differ from the others" in found["classes"][0]["reason"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_classes_of_nothing_but_noise_are_not_supported(tmp_path, seed):
+    """Whose model, fitted to the same noise, agrees with their maps perfectly well."""
+    generator = torch.Generator().manual_seed(seed)
+    found, whole = [], {}
+    for label in range(2):
+        first, second = (torch.randn(32, 32, 32, generator=generator) for _ in range(2))
+        maps = {"half1": first, "half2": second, "map": (first + second) / 2}
+        model = lowpass(maps["map"], 6.0)
+        write_volume(tmp_path / f"cluster_{label:02d}.mrc", model.numpy(), 10.0)
+        mask = automatic_mask(model, 10.0, 40.0)
+        curves = half_map_curves(first, second, mask)
+        found.append(Class(label, 200, maps["map"], mask, curves, fsc(maps["map"], model, mask)))
+        whole = {name: whole.get(name, 0) + 0.5 * one for name, one in maps.items()}
+    rows = class_figures(found, Volumes(tmp_path, 32), whole, 10.0, ClassesSettings())
+    assert [row.supported for row in rows] == [False, False]
+    assert all("as those of noise do" in row.reason for row in rows)
 
 
 def test_volumes_of_another_box_are_resized(tiny, analysis, tmp_path):

@@ -86,6 +86,21 @@ def test_slabs_do_not_show():
     )
 
 
+@pytest.mark.parametrize("size", [(40, 40), (43, 43), (45, 45), (47, 44), (44, 47)])
+@pytest.mark.parametrize("header", [1.0, 1 + 5e-7], ids=["exact", "rounded up"])
+def test_odd_images_give_the_same_spot(size, header):
+    """The images' own pixel size, which a header may have a hair larger: nothing to crop."""
+    pixel = 10.0
+    tilts = [(0.0, t, 0.0, 0.0, 0.0) for t in np.linspace(-40, 40, 5)]
+    box = np.array([*size, 40]) * pixel
+    given = {"pixel_size": pixel * header, "image_size": size, "volume_angstrom": box}
+    y, x = np.ogrid[: size[1], : size[0]]
+    image = np.exp(-((x - size[0] // 2) ** 2 + (y - size[1] // 2) ** 2) / 18)
+    volume = weighted_back_projection(tilt_series(tilts, **given), [image] * 5, pixel).numpy()
+    assert np.unravel_index(volume.argmax(), volume.shape) == tuple(n // 2 for n in volume.shape)
+    assert volume.max() == pytest.approx(0.065, abs=0.003)
+
+
 def test_contrast_and_thickness_follow_the_settings():
     series = _series(step=12.0)
     images = list(_images(series))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import linecache
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import starfile
 from numpy.typing import NDArray
 
 from tomopipe.config.importing import ExportSettings
@@ -14,9 +16,9 @@ from tomopipe.dataset.dialects.detect import OPTIMISATION
 from tomopipe.dataset.particles import ParticleSet
 from tomopipe.dataset.relion5 import write_relion5
 from tomopipe.dataset.source import Source, load_source
-from tomopipe.dataset.stacks import StackFinder
-from tomopipe.errors import InputError, StateError
+from tomopipe.errors import StateError
 from tomopipe.io.atomic import check_folder, write_json
+from tomopipe.io.notice import notice
 from tomopipe.io.star import Block, StarFile, write_star
 
 
@@ -89,8 +91,24 @@ def _write_group(
     blocks[source.block] = Block(block.name, table, block.loop, block.comments)
     path = out / f"{name}.star"
     write_star(path, blocks)
+    _read_back(path, blocks[source.block])
     if "tomograms" in source.files:
-        _write_set(out, name, path, source, settings)
+        _write_set(out, name, path, subset, source, settings)
+
+
+def _read_back(path: Path, block: Block) -> None:
+    """Say so where `starfile`, which is not our own reader and many scripts have, loses rows."""
+    try:
+        found = starfile.read(path, always_dict=True).get(block.name, ())
+    except Exception:  # it and pandas raise many kinds: whatever it was, scripts will meet it too
+        found = ()
+    finally:
+        linecache.clearcache()  # it reads through that and would serve a stale file next time
+    if len(found) != len(block.table):
+        notice(
+            f"{path}: the Python package starfile finds {len(found):,} of the {len(block.table):,} "
+            "rows (quotes or # in values?); tomopipe reads them all"
+        )
 
 
 def _absolute(subset: ParticleSet, source: Source) -> list[str]:
@@ -101,12 +119,18 @@ def _absolute(subset: ParticleSet, source: Source) -> list[str]:
     return images.drop_duplicates("source_row")["stack"].tolist()
 
 
-def _write_set(out: Path, name: str, path: Path, source: Source, settings: ExportSettings) -> None:
+def _write_set(
+    out: Path,
+    name: str,
+    path: Path,
+    subset: ParticleSet,
+    source: Source,
+    settings: ExportSettings,
+) -> None:
     """Write the optimisation set of a group, and the tomograms that all groups share."""
-    tomograms = source.files["tomograms"]
-    blocks = dict(tomograms.blocks)
+    blocks = source.files["tomograms"].blocks
     if settings.paths == "absolute":
-        blocks = {key: _resolved(block, tomograms.path) for key, block in blocks.items()}
+        blocks = source.resolved_tomograms(subset.info["settings"]["data_dir"])
     write_star(out / "tomograms.star", blocks)
     original = source.files.get("optimisation_set")
     block = _set_block(original)
@@ -122,20 +146,3 @@ def _set_block(original: StarFile | None) -> Block:
         empty = pd.DataFrame({column: [""] for column in OPTIMISATION})
         return Block("optimisation_set", empty, loop=False)
     return original.blocks[name]
-
-
-def _resolved(block: Block, star: Path) -> Block:
-    """`block` with the paths of tilt-series STAR files made absolute where they exist."""
-    column = "rlnTomoTiltSeriesStarFile"
-    if column not in block.table:
-        return block
-    finder = StackFinder(star)
-
-    def resolve(name: str) -> str:
-        try:
-            return str(finder.file(name, str(star)))
-        except InputError:
-            return name  # it was there at import; its absence now is the user's business
-
-    table = block.table.assign(**{column: block.table[column].map(resolve)})
-    return Block(block.name, table, block.loop, block.comments)

@@ -26,6 +26,7 @@ from tomopipe.io.atomic import atomic_directory, fingerprint
 from tomopipe.io.star import read_star
 
 IMPORT_FORMAT = 1
+_LEAST_BOX = 4  # pixels, of physics/fourier
 
 
 def import_star(star: Path | str, out: Path | str, settings: ImportSettings | None = None) -> None:
@@ -129,14 +130,23 @@ def _check_unique_images(draft: Draft) -> None:
 
 
 def _check_box(draft: Draft) -> None:
+    """Refuse boxes that differ, and those whose transform has no half plane of the store's kind."""
     boxes = draft.images["box"].to_numpy()
-    odd = np.flatnonzero(boxes != boxes[0])
-    if odd.size:
-        image = draft.images.iloc[int(odd[0])]
+    first = int(boxes[0])
+    other = np.flatnonzero(boxes != first)
+    if other.size:
+        image = draft.images.iloc[int(other[0])]
         raise InputError(
             f"{draft.rows.where(int(image['source_row']))} names a stack of {int(image['box'])} "
-            f"pixels where the first has {int(boxes[0])}: extract all particles in one box, or "
+            f"pixels where the first has {first}: extract all particles in one box, or "
             "import them as two data sets"
+        )
+    if first % 2 or first < _LEAST_BOX:
+        image = draft.images.iloc[0]
+        raise InputError(
+            f"{draft.rows.where(int(image['source_row']))} names {image['stack']}, whose box of "
+            f"{first} pixels is not an even number of at least {_LEAST_BOX}: extract the particles "
+            "in an even box, or crop or pad their images to one"
         )
 
 

@@ -7,7 +7,6 @@ sign, half plane and dose mask.
 from __future__ import annotations
 
 import os
-import shutil
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -34,6 +33,7 @@ from tomopipe.io.atomic import (
     fingerprint,
     read_json,
     read_parquet,
+    remove_directory,
     write_json,
     write_parquet,
     write_sealed_json,
@@ -69,7 +69,7 @@ def prepare(dataset_dir: Path, out: Path, settings: PrepareSettings | None = Non
     dataset_dir
         Where `tomopipe import` left `particles.parquet`, `images.parquet` and `import.json`.
     out
-        The store, a directory; it appears when it is complete.
+        The store, a directory or a link to one; it appears when it is complete.
     settings
         Window, masks, weights and workers.
 
@@ -77,7 +77,7 @@ def prepare(dataset_dir: Path, out: Path, settings: PrepareSettings | None = Non
     ------
     InputError
         If a stack is unreadable, was changed since the import, or holds values that are not
-        finite.
+        finite or far beyond those of other images.
     StateError
         If the data set has not been imported, `out` holds something else than a store, the disk
         has not the space for it, or another process packs it.
@@ -88,6 +88,7 @@ def prepare(dataset_dir: Path, out: Path, settings: PrepareSettings | None = Non
     images = read_parquet(dataset_dir / "images.parquet")
     box = int(meta["box"])
     _check_out(out)
+    out = out.resolve()  # a link stays: the folder that it leads to is replaced, from beside it
     check_unchanged(dataset_dir)
     _check_pixel_size(images, dataset_dir)
     images = _with_counts(images, box, settings)
@@ -111,7 +112,7 @@ def prepare(dataset_dir: Path, out: Path, settings: PrepareSettings | None = Non
         }
         write_sealed_json(work / "store.json", record)
         if out.exists():
-            shutil.rmtree(out)
+            remove_directory(out)
         (work / "progress.json").unlink()
         packed.put_away()
         (work / "lock").unlink()
@@ -260,16 +261,22 @@ def _begin_worker(parent: int) -> None:
 
 def _pack(table: pd.DataFrame, job: _Job, scale: float) -> NDArray[np.float16]:
     """Kept coefficients of the images of `table`, one after the other: `(sum of counts, 2)`."""
-    values = torch.view_as_real(_transform(table, job)).numpy() / scale
+    with np.errstate(over="ignore"):  # which is looked for below
+        values = (torch.view_as_real(_transform(table, job)).numpy() / scale).astype(np.float16)
     counts = table["coefficient_count"].to_numpy()
     inside = np.arange(values.shape[1])[None] < counts[:, None]
-    return values[inside].astype(np.float16)
+    strong = (
+        f"is more than {np.finfo(np.float16).max:.0f} times as strong as others are: take out its "
+        "hot pixels, or leave its particle out"
+    )
+    _check_finite(np.isfinite(values) | ~inside[..., None], table, strong)
+    return values[inside]
 
 
 def _transform(table: pd.DataFrame, job: _Job) -> Tensor:
     """Half-plane coefficients of the images of `table`, `(n, n_lattice)` complex64."""
     pixels = read_images(table, job.box)
-    _check_finite(pixels, table)
+    _check_finite(np.isfinite(pixels), table, "holds values that are not finite: extract it again")
     plane = half_plane(job.box)
     phase = shift_phase(full_plane(job.box), shifts_pixels(table), job.box).reshape(
         -1, job.box, job.box
@@ -286,12 +293,9 @@ def _transform(table: pd.DataFrame, job: _Job) -> Tensor:
     return coefficients * torch.from_numpy(np.where(flip, -1.0, 1.0)).float()[:, None]
 
 
-def _check_finite(pixels: NDArray[np.float32], table: pd.DataFrame) -> None:
-    """Refuse images with values that are not finite."""
-    finite = np.isfinite(pixels).all((1, 2))
-    if not finite.all():
-        image = table.iloc[int(np.flatnonzero(~finite)[0])]
-        raise InputError(
-            f"{image['stack']}: image {image['slot'] + 1} holds values that are not finite: "
-            "extract it again"
-        )
+def _check_finite(finite: NDArray[np.bool_], table: pd.DataFrame, problem: str) -> None:
+    """Refuse the first image whose values `(n, …)` are not all finite: its stack, its number."""
+    bad = np.flatnonzero(~finite.reshape(len(table), -1).all(1))
+    if bad.size:
+        image = table.iloc[int(bad[0])]
+        raise InputError(f"{image['stack']}: image {image['slot'] + 1} {problem}")

@@ -79,7 +79,8 @@ def _from_tomo(subset: ParticleSet, source: Source) -> tuple[list[Block], list[B
             "The stacks keep the slots of excluded tilts, RELION-5 stacks hold visible tilts only: "
             "extract the particles again in RELION-5 before refining images with it."
         )
-    return blocks, list(source.files["tomograms"].blocks.values()), lost
+    tomograms = source.resolved_tomograms(subset.info["settings"]["data_dir"])
+    return blocks, list(tomograms.values()), lost
 
 
 def _from_series(subset: ParticleSet, source: Source) -> tuple[list[Block], list[Block], list[str]]:

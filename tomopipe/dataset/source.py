@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tomopipe.dataset.dialects.draft import Draft
+from tomopipe.dataset.stacks import StackFinder
+from tomopipe.errors import InputError
 from tomopipe.io.atomic import read_json, read_parquet, write_json, write_parquet
 from tomopipe.io.star import Block, StarFile
 
@@ -18,6 +20,31 @@ class Source:
     files: dict[str, StarFile]
     block: str
     row_is_image: bool
+
+    def resolved_tomograms(self, data_dir: Path | str | None) -> dict[str, Block]:
+        """Blocks of the tomograms STAR file, its tilt-series STAR files named by absolute paths.
+
+        They are looked for as at the import, which was given `data_dir`.
+        """
+        given = self.files.get("optimisation_set", self.files["particles"])
+        finder = StackFinder(given.path, None if data_dir is None else Path(data_dir))
+        blocks = self.files["tomograms"].blocks
+        return {name: _resolved(block, finder) for name, block in blocks.items()}
+
+
+def _resolved(block: Block, finder: StackFinder) -> Block:
+    column = "rlnTomoTiltSeriesStarFile"
+    if column not in block.table:
+        return block
+
+    def resolve(name: str) -> str:
+        try:
+            return str(finder.file(name, str(finder.star)))
+        except InputError:
+            return name  # it was there at import; its absence now is the user's business
+
+    table = block.table.assign(**{column: block.table[column].map(resolve)})
+    return Block(block.name, table, block.loop, block.comments)
 
 
 def save_source(directory: Path, draft: Draft) -> None:

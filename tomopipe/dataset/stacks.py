@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import mrcfile
 
 from tomopipe.errors import InputError
+from tomopipe.io.mrc import UNREADABLE
 
 _PARENTS = 8
 
@@ -38,7 +38,7 @@ class StackFinder:
     star: Path
     data_dir: Path | None = None
     _found: dict[str, StackHeader] = field(default_factory=dict)
-    _last: Callable[[Path], Path] | None = None
+    _folders: dict[Path, list[Path]] = field(default_factory=dict)
 
     def header(self, name: str, where: str) -> StackHeader:
         """Header of the stack called `name`; `where` says which row asks for it, for messages.
@@ -58,36 +58,26 @@ class StackFinder:
 
     def _resolve(self, name: str, where: str) -> Path:
         relative = Path(name)
-        if self._last is not None and (path := self._last(relative)).is_file():
-            return path.resolve()
-        tried: list[str] = []
-        for place in self._places():
-            path = place(relative)
-            if path.is_file():
-                self._last = place
+        folder = relative.parent
+        if folder not in self._folders:
+            # asked once, not for each of very many stacks: most places have no such folder
+            self._folders[folder] = [place for place in self._places(folder) if place.is_dir()]
+        for place in self._folders[folder]:
+            if (path := place / relative.name).is_file():
                 return path.resolve()
-            if str(path) not in tried:
-                tried.append(str(path))
+        tried = dict.fromkeys(str(place / relative.name) for place in self._places(folder))
         raise InputError(
             f"{where} names {name}, which does not exist; tried {', '.join(tried)}: "
             "set data_dir to the folder that holds the images"
         )
 
-    def _places(self) -> Iterator[Callable[[Path], Path]]:
-        folder = self.star.resolve().parent
+    def _places(self, folder: Path) -> Iterator[Path]:
+        """Where the files of a STAR file's `folder` may lie, in the order in which they count."""
+        home = self.star.resolve().parent
         given = [] if self.data_dir is None else [self.data_dir]
-        for root in [*given, folder, *list(folder.parents)[:_PARENTS], Path.cwd()]:
-            yield partial(_inside, root)
-        for root in [*given, folder]:
-            yield partial(_by_file_name, root)
-
-
-def _inside(root: Path, name: Path) -> Path:
-    return root / name
-
-
-def _by_file_name(root: Path, name: Path) -> Path:
-    return root / name.name
+        for root in [*given, home, *list(home.parents)[:_PARENTS], Path.cwd()]:
+            yield root / folder
+        yield from [*given, home]
 
 
 def read_header(path: Path, where: str, *, square: bool = True) -> StackHeader:
@@ -107,7 +97,7 @@ def read_header(path: Path, where: str, *, square: bool = True) -> StackHeader:
                 item = mrcfile.utils.dtype_from_mode(int(header.mode)).itemsize
                 pixel = float(header.cella.x) / max(int(header.mx), 1)
                 needed = 1024 + int(header.nsymbt) + nx * ny * nz * item
-    except (ValueError, OSError) as error:
+    except UNREADABLE as error:
         detail = " ".join(str(error).split())
         raise InputError(
             f"{path}, named by {where}, is not a readable MRC stack ({detail}): extract it again"

@@ -14,14 +14,14 @@ from tomopipe.config.extract import ExtractSettings
 from tomopipe.dataset.tilt_series.geometry import TiltSeries
 from tomopipe.errors import InputError
 from tomopipe.extract.particles import ParticleTable
-from tomopipe.extract.parts import Part, load_parts
+from tomopipe.extract.parts import Part, load_parts, remove_parts
 from tomopipe.extract.place import Placed, place
 from tomopipe.extract.stars import particle_rows, tomogram_row, write_sets, write_tilts
 from tomopipe.extract.tomogram import write_stacks
-from tomopipe.io.atomic import check_folder, fingerprint, write_json, write_parquet
+from tomopipe.io.atomic import check_folder, write_json, write_parquet
 from tomopipe.io.progress import Progress
 
-STEP_FORMAT = 1
+STEP_FORMAT = 2
 _SETS = ("optimisation_set.star", "particles.star", "tomograms.star", "extract.json")
 
 
@@ -68,12 +68,14 @@ def extract(
     record = {
         "settings": settings.model_dump(mode="json"),
         "particles": str(particles.rows.path.resolve()),
-        "fingerprint": fingerprint(list(particles.uid), particles.coordinate, particles.origin),
+        "fingerprint": particles.fingerprint(),
         "version": __version__,
         "step_format": STEP_FORMAT,
     }
-    for name in _SETS:  # of an earlier run: they would name stacks that are about to change
+    # of an earlier run: they would name stacks that are about to change
+    for name in _SETS:
         (out / name).unlink(missing_ok=True)
+    remove_parts(out, part)
     done = _extracted(placed, out, settings, record)
     if part is not None:
         done.save(out, part)

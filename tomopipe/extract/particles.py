@@ -24,7 +24,7 @@ from tomopipe.dataset.source import load_source
 from tomopipe.dataset.stacks import StackFinder
 from tomopipe.dataset.tilt_series.geometry import TiltSeries
 from tomopipe.errors import ConfigError, InputError
-from tomopipe.io.atomic import read_json
+from tomopipe.io.atomic import fingerprint, read_json
 from tomopipe.io.star import StarFile, read_star
 
 _TOMOSTAR = ".tomostar"
@@ -97,6 +97,14 @@ class ParticleTable:
                 "give the particles that the selection was made of"
             )
         return self.take(np.flatnonzero(np.isin(self.uid.astype(str), list(uids))))
+
+    def fingerprint(self) -> str:
+        """`sha256:` of their places, and of their rows: angles, half-sets and what else is kept."""
+        table = self.rows.table.iloc[self.row]
+        rows = pd.util.hash_pandas_object(table, index=False).to_numpy()
+        return fingerprint(
+            list(self.uid), self.coordinate, self.corner, self.origin, list(table.columns), rows
+        )
 
     def from_centre(self, series: TiltSeries) -> Floats:
         """`(N, 3)` coordinates in Å from the centre of `series`' tomogram.

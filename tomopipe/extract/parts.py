@@ -12,7 +12,14 @@ import pandas as pd
 
 from tomopipe.errors import StateError
 from tomopipe.extract.tomogram import STACKS
-from tomopipe.io.atomic import atomic_directory, read_json, read_parquet, write_json, write_parquet
+from tomopipe.io.atomic import (
+    atomic_directory,
+    read_json,
+    read_parquet,
+    remove_directory,
+    write_json,
+    write_parquet,
+)
 
 PARTS = "parts"
 _NAME = re.compile(r"(\d+)_of_(\d+)")
@@ -41,11 +48,25 @@ class Part:
 
     def save(self, out: Path, part: tuple[int, int]) -> None:
         """Write the part as `parts/{i}_of_{n}`, whole or not at all."""
-        with atomic_directory(out / PARTS / f"{part[0]}_of_{part[1]}") as folder:
+        with atomic_directory(_folder(out, part)) as folder:
             write_parquet(folder / "particles.parquet", self.particles)
             write_parquet(folder / "tomograms.parquet", self.tomograms)
             write_parquet(folder / "dropped.parquet", self.dropped)
             write_json(folder / "part.json", self.record)
+
+
+def remove_parts(out: Path, part: tuple[int, int] | None) -> None:
+    """Remove what an earlier run left for `join` and is about to be untrue: `part`, or all parts.
+
+    A job that is killed then leaves no part, and cannot be joined with stacks of two runs.
+    """
+    folder = out / PARTS if part is None else _folder(out, part)
+    if folder.is_dir():
+        remove_directory(folder)
+
+
+def _folder(out: Path, part: tuple[int, int]) -> Path:
+    return out / PARTS / f"{part[0]}_of_{part[1]}"
 
 
 def files_of_part(out: Path, part: Path, tomograms: Iterable[str]) -> list[Path]:

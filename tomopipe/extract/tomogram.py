@@ -11,7 +11,7 @@ from tomopipe.errors import InputError
 from tomopipe.extract.images import Extractor
 from tomopipe.extract.place import Placed
 from tomopipe.extract.stacks import as_stored, create_stack, fill_stack, read_tilt
-from tomopipe.io.atomic import atomic_directory
+from tomopipe.io.atomic import atomic_directory, remove_directory
 from tomopipe.io.progress import Progress
 
 STACKS = "stacks"
@@ -22,7 +22,8 @@ def write_stacks(
 ) -> list[str]:
     """Cut out all particles and write a stack of visible tilts for each.
 
-    The stacks take their names together, when all of them are whole.
+    The stacks take their names together, when all of them are whole; those of an earlier run go
+    first.
 
     Returns
     -------
@@ -37,6 +38,8 @@ def write_stacks(
     names = _file_names(placed)
     folder = f"{STACKS}/{tomogram.replace('/', '_')}"
     slots = np.cumsum(placed.visible, axis=1) - 1
+    if (out / folder).is_dir():
+        remove_directory(out / folder)
     with atomic_directory(out / folder) as temporary:
         files = [temporary / name for name in names]
         for file, count in zip(files, placed.visible.sum(axis=1), strict=True):
@@ -74,13 +77,11 @@ def _file_names(placed: Placed) -> list[str]:
     names = [
         f"{uid.split('/', 1)[-1].replace('/', '_')}_stack2d.mrcs" for uid in placed.particles.uid
     ]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        first, second = (
-            uid for uid, name in zip(placed.particles.uid, names, strict=True) if name == twice
-        )
-        raise InputError(
-            f"{placed.particles.path} has the particles {first} and {second}, whose stacks would "
-            f"both be {twice}: rename one of them"
-        )
+    owners: dict[str, str] = {}
+    for uid, name in zip(placed.particles.uid, names, strict=True):
+        if owners.setdefault(name, uid) != uid:
+            raise InputError(
+                f"{placed.particles.path} has the particles {owners[name]} and {uid}, whose stacks "
+                f"would both be {name}: rename one of them"
+            )
     return names

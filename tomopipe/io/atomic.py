@@ -53,7 +53,8 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 def atomic_directory(path: Path | str) -> Iterator[Path]:
     """Give an empty directory beside `path` that becomes `path` when the block ends without error.
 
-    If `path` exists, files and folders of the same names in it are replaced, and others left.
+    If `path` exists, files and folders of the same names in it are replaced, and others left. A
+    link stays one: what it leads to is the directory.
 
     Raises
     ------
@@ -63,6 +64,7 @@ def atomic_directory(path: Path | str) -> Iterator[Path]:
     path = Path(path)
     check_folder(path)
     with _names(path):
+        path = path.resolve()  # a link may lead to another disk, onto which nothing can be renamed
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         temporary.chmod(0o777 & ~_umask())
@@ -210,7 +212,7 @@ def read_yaml(path: Path | str) -> Any:
         return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise _missing(path) from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         detail = " ".join(str(error).split())
         raise StateError(f"{path} is not valid YAML ({detail}): correct it") from None
 

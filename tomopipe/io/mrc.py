@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,8 @@ from tomopipe.errors import InputError
 from tomopipe.io.atomic import atomic_path
 
 Floats = NDArray[np.float32]
+# what mrcfile raises for a file that is no MRC file, or whose compressed data is cut or damaged
+UNREADABLE = (ValueError, OSError, EOFError, zlib.error)
 
 
 def read_volume(path: Path | str) -> tuple[Floats, float]:
@@ -156,7 +159,7 @@ def _open(path: Path | str) -> mrcfile.mrcfile.MrcFile:
                 mrc = mrcfile.open(path, permissive=True)
             else:
                 mrc = mrcfile.mmap(path, mode="r", permissive=True)
-    except (ValueError, OSError) as error:
+    except UNREADABLE as error:
         raise InputError(f"{path} is not a readable MRC file ({error}): extract it again") from None
     if mrc.data is None:
         raise InputError(

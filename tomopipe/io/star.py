@@ -1,30 +1,24 @@
-"""STAR files without loss: `starfile` parses, every value stays the text that stands in the file.
+"""STAR files without loss: every value stays the text that stands in the file.
 
-`starfile` turns `000_000000` and `1.50` into numbers unless it is told every column's name, pads
-short rows, cuts values at `#`, and swaps quotes. Therefore the file's outline is read first: it
-gives the names, proves that no row was cut or padded, and keeps the comments (RELION reads
-`# version 50001`).
+Nothing is made a number, cut or padded: `000_000000` and `1.50` come back as they were, a row with
+too few or too many values is refused, and comments are kept (RELION reads `# version 50001`).
 """
 
 from __future__ import annotations
 
-import linecache
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
-import starfile
 
 from tomopipe.errors import InputError
 from tomopipe.io.atomic import atomic_path
 
 _TOKEN = re.compile(r'"([^"]*)"(?=\s|$)|\'([^\']*)\'(?=\s|$)|(\S+)')
-# what starfile does not keep as it stands: quotes, hashes, and its two spellings of a missing value
-# that are not "nan"
-_SPECIAL = re.compile(r"[\"'#]|(?<!\S)(?:NaN|<NA>)(?!\S)")
-_ROWS_AT_ONCE = 1 << 16  # written: as Python's strings they take ten times their room in the table
+_SPECIAL = re.compile(r"[\"'#]")  # what may make a line more than words between white space
+_ROWS_AT_ONCE = 1 << 16  # as Python's strings they take ten times their room in the table
 
 
 @dataclass(frozen=True)
@@ -48,25 +42,52 @@ class StarFile:
         """Table of the block called `name`."""
         return self.blocks[name].table
 
-    def find(self, *columns: str) -> str | None:
-        """Name of the first block that has all `columns`, None if there is none."""
+    def find(self, *columns: str, besides: str | None = None) -> str | None:
+        """Name of the first block, `besides` left out, with all `columns`; None without one."""
         for name, block in self.blocks.items():
-            if all(column in block.table.columns for column in columns):
+            if name != besides and all(column in block.table.columns for column in columns):
                 return name
         return None
 
 
 @dataclass
-class _Outline:
-    """What the text of one block looks like before it is parsed."""
+class _Reading:
+    """One block while its lines are read."""
 
     name: str
     comments: tuple[str, ...]
     loop: bool = False
     columns: list[str] = field(default_factory=list)
-    rows: int = 0
-    values: list[str] = field(default_factory=list)
-    special: dict[int, list[str]] = field(default_factory=dict)
+    single: list[str] = field(default_factory=list)  # values of a block that is no loop
+    n_rows: int = 0
+    _rows: list[list[str]] = field(default_factory=list)
+    _tables: list[pd.DataFrame] = field(default_factory=list)
+
+    def add_row(self, values: list[str]) -> None:
+        """Add one row of as many values as there are columns."""
+        self.n_rows += 1
+        self._rows.append(values)
+        if len(self._rows) == _ROWS_AT_ONCE:
+            self._gather()
+
+    def _gather(self) -> None:
+        """Make a table of the rows since the last one."""
+        columns = zip(*self._rows, strict=True) if self._rows else [()] * len(self.columns)
+        self._tables.append(
+            pd.DataFrame(
+                {n: pd.Series(v, dtype="str") for n, v in zip(self.columns, columns, strict=True)}
+            )
+        )
+        self._rows = []
+
+    def block(self) -> Block:
+        """Give the whole block."""
+        if not self.loop:
+            self.add_row(self.single)
+        if self._rows or not self._tables:
+            self._gather()
+        table = pd.concat(self._tables, ignore_index=True)
+        return Block(self.name, table, self.loop, self.comments)
 
 
 def read_star(path: Path | str) -> StarFile:
@@ -79,10 +100,7 @@ def read_star(path: Path | str) -> StarFile:
         many values (a truncated file), naming the block and its 1-based data row.
     """
     path = Path(path)
-    outlines = _outline(path, _lines(path))
-    tables = _parse(path, outlines)
-    blocks = {o.name: Block(o.name, _table(path, o, tables), o.loop, o.comments) for o in outlines}
-    return StarFile(path, blocks)
+    return StarFile(path, {block.name: block.block() for block in _read(path, _lines(path))})
 
 
 def write_star(path: Path | str, blocks: Mapping[str, Block] | list[Block]) -> None:
@@ -116,9 +134,9 @@ def _lines(path: Path) -> list[str]:
         ) from None
 
 
-def _outline(path: Path, lines: list[str]) -> list[_Outline]:
-    """Blocks with their columns, row counts, and the rows that starfile would not keep."""
-    blocks: list[_Outline] = []
+def _read(path: Path, lines: list[str]) -> list[_Reading]:
+    """Blocks in the order of the file; the comments since the last block are those of the next."""
+    blocks: list[_Reading] = []
     comments: list[str] = []
     for number, line in enumerate(lines, 1):
         text = line.strip()
@@ -144,8 +162,8 @@ def _outline(path: Path, lines: list[str]) -> list[_Outline]:
 
 
 def _new_block(
-    path: Path, number: int, text: str, comments: list[str], blocks: list[_Outline]
-) -> _Outline:
+    path: Path, number: int, text: str, comments: list[str], blocks: list[_Reading]
+) -> _Reading:
     name = text[5:]
     if len(text.split()) > 1:
         raise InputError(
@@ -154,45 +172,54 @@ def _new_block(
         )
     if any(block.name == name for block in blocks):
         raise InputError(f"{path} has two blocks called data_{name}: rename or remove one of them")
-    return _Outline(name, tuple(comments))
+    return _Reading(name, tuple(comments))
 
 
-def _add_line(path: Path, number: int, text: str, block: _Outline) -> None:
-    if text == "loop_":
-        block.loop = True
-    elif text[0] == "_" and not block.rows:
-        _add_label(path, number, text, block)
-    elif not block.loop:
+def _add_line(path: Path, number: int, text: str, block: _Reading) -> None:
+    values = _tokens(text) if _SPECIAL.search(text) else text.split()
+    if values == ["loop_"]:
+        _begin_loop(path, number, block)
+    elif block.loop and (block.n_rows or text[0] != "_"):
+        _add_row(path, values, block)
+    elif text[0] == "_":
+        _add_label(path, number, values, block)
+    else:
         raise InputError(
             f"{path} line {number} in block data_{block.name} is not a _label value pair"
         )
-    else:
-        special = _SPECIAL.search(text) is not None
-        tokens = _tokens(text) if special else text.split()
-        block.rows += 1
-        if len(tokens) != len(block.columns):
-            raise InputError(
-                f"{path} block data_{block.name} row {block.rows} has {len(tokens)} values for "
-                f"{len(block.columns)} columns: the file is truncated or the row is damaged"
-            )
-        if special:
-            block.special[block.rows - 1] = tokens
 
 
-def _add_label(path: Path, number: int, text: str, block: _Outline) -> None:
-    tokens = _tokens(text)
-    name = tokens[0][1:]
+def _begin_loop(path: Path, number: int, block: _Reading) -> None:
+    if block.columns:
+        raise InputError(
+            f"{path} line {number} begins a second table in block data_{block.name}: give it a "
+            "block of its own"
+        )
+    block.loop = True
+
+
+def _add_row(path: Path, values: list[str], block: _Reading) -> None:
+    if len(values) != len(block.columns):
+        raise InputError(
+            f"{path} block data_{block.name} row {block.n_rows + 1} has {len(values)} values for "
+            f"{len(block.columns)} columns: the file is truncated or the row is damaged"
+        )
+    block.add_row(values)
+
+
+def _add_label(path: Path, number: int, values: list[str], block: _Reading) -> None:
+    name = values[0][1:]
     if name in block.columns:
         raise InputError(
             f"{path} block data_{block.name} has the column {name} twice: remove one of them"
         )
     block.columns.append(name)
     if not block.loop:
-        if len(tokens) != 2:
+        if len(values) != 2:
             raise InputError(
                 f"{path} line {number} in block data_{block.name} needs one value for {name}"
             )
-        block.values.append(tokens[1])
+        block.single.append(values[1])
 
 
 def _tokens(text: str) -> list[str]:
@@ -204,42 +231,6 @@ def _tokens(text: str) -> list[str]:
             break
         found.append(next(group for group in match.groups() if group is not None))
     return found
-
-
-def _parse(path: Path, outlines: list[_Outline]) -> dict[str, pd.DataFrame]:
-    """Tables of the loop blocks as `starfile` reads them, all columns as text."""
-    names = sorted({column for outline in outlines for column in outline.columns})
-    try:
-        parsed = starfile.read(path, always_dict=True, parse_as_string=names)
-    except Exception as error:
-        # starfile and pandas raise many kinds; whatever it was, this file cannot be parsed
-        detail = " ".join(str(error).split())
-        raise InputError(f"{path} cannot be parsed as STAR ({detail}): correct the file") from None
-    finally:
-        linecache.clearcache()  # starfile reads through it and would serve a stale file next time
-    return {name: table for name, table in parsed.items() if isinstance(table, pd.DataFrame)}
-
-
-def _table(path: Path, outline: _Outline, parsed: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    if not outline.loop:
-        return pd.DataFrame({c: [v] for c, v in zip(outline.columns, outline.values, strict=True)})
-    table = parsed.get(outline.name, pd.DataFrame(columns=outline.columns))
-    if len(table) != outline.rows or list(table.columns) != outline.columns:
-        raise InputError(
-            f"{path} block data_{outline.name} has {outline.rows} rows but only {len(table)} can "
-            "be parsed: look for quotes or # inside values"
-        )
-    if not outline.rows:
-        return pd.DataFrame({column: pd.Series(dtype="str") for column in outline.columns})
-    table = table.fillna("nan").astype("str").reset_index(drop=True)
-    if outline.special:
-        rows = list(outline.special)
-        values = list(zip(*outline.special.values(), strict=True))
-        for column, texts in zip(outline.columns, values, strict=True):
-            table[column] = table[column].where(
-                ~table.index.isin(rows), pd.Series(texts, index=rows)
-            )
-    return table
 
 
 def _block_lines(block: Block) -> Iterator[str]:

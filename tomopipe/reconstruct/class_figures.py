@@ -97,7 +97,7 @@ def class_figures(
             model_fsc_area=None if model is None else float(model.mean()),
             difference_cc=differences.get(one.label),
         )
-        rows.append(verdict(row, settings))
+        rows.append(verdict(row, settings, one.plain.shape[-1] * pixel_size))
     return rows
 
 

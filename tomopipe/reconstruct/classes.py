@@ -35,7 +35,7 @@ from tomopipe.reconstruct.resolution import half_map_curves
 from tomopipe.reconstruct.symmetry import operators
 from tomopipe.reconstruct.verdict import ClassFigures
 
-STEP_FORMAT = 1
+STEP_FORMAT = 2
 
 
 def validate_classes(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from tomopipe.config.linear import ConsensusSettings
 from tomopipe.dataset.store import Store
 from tomopipe.io.atomic import atomic_directory, check_folder, fingerprint, write_json, write_text
 from tomopipe.io.mrc import write_volume
+from tomopipe.io.notice import notice
 from tomopipe.io.progress import Progress
 from tomopipe.reconstruct.backproject import HalfMaps, check_halves, half_maps
 
@@ -68,10 +68,9 @@ def skewness(volume: Tensor, mask: Tensor) -> float:
 
 def _warn_if_inverted(value: float, store_path: Path) -> None:
     if value < _INVERTED:
-        sys.stderr.write(
-            f"tomopipe: warning: the map of {store_path} has skewness {value:.2f}, its density "
-            "looks inverted: if it does in the report, set `contrast` of the import to the other "
-            "sign\n"
+        notice(
+            f"the map of {store_path} has skewness {value:.2f}, its density looks inverted: if it "
+            "does in the report, set `contrast` of the import to the other sign"
         )
 
 

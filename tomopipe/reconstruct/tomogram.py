@@ -101,10 +101,11 @@ def filtered_images(
             f"there is nothing: set pixel_size_angstrom to more than {pixel_size:g}"
         )
     nx, ny = series.image_size
-    small = [max(2, 2 * round(n * series.pixel_size / pixel_size / 2)) for n in (ny, nx)]
-    frequency = _frequencies((ny, nx), (small[0], small[1]), series.pixel_size)
+    ratio = series.pixel_size / pixel_size
+    small = _cropped(ny, ratio), _cropped(nx, ratio)
+    frequency = _frequencies((ny, nx), small, series.pixel_size)
     factors = _ramps(series, frequency, pixel_size, settings)
-    out = torch.empty(len(series), small[0], small[1])
+    out = torch.empty(len(series), *small)
     count = 0
     for image in images:
         if image.shape != (ny, nx):
@@ -117,6 +118,11 @@ def filtered_images(
     if count != len(series):
         raise InputError(f"{series.name}: {count} images came for {len(series)} tilts")
     return -out if settings.invert else out
+
+
+def _cropped(n: int, ratio: float) -> int:
+    """Even number of pixels nearest to `ratio` of `n`, at least 2 and at most `n`."""
+    return min(n - n % 2, max(2, 2 * round(n * ratio / 2)))
 
 
 def _frequencies(size: tuple[int, int], small: tuple[int, int], pixel: float) -> Tensor:
@@ -172,11 +178,9 @@ def _filtered(image: Tensor, factor: Tensor) -> Tensor:
     """`image` `(ny, nx)` cropped in Fourier space to the size of `factor`, times it."""
     dims = (-2, -1)
     transform = torch.fft.fftshift(torch.fft.fft2(torch.fft.ifftshift(image, dims)), dims)
-    cut = tuple(
-        slice(n // 2 - m // 2, n // 2 - m // 2 + m)
-        for n, m in zip(image.shape, factor.shape, strict=True)
-    )
-    small = transform[cut] * factor
+    for dim, (n, m) in enumerate(zip(image.shape, factor.shape, strict=True)):
+        transform = transform.narrow(dim, n // 2 - m // 2, m)
+    small = transform * factor
     back = torch.fft.fftshift(torch.fft.ifft2(torch.fft.ifftshift(small, dims)), dims).real
     cropped: Tensor = back * (factor.numel() / image.numel())
     return cropped

@@ -39,18 +39,23 @@ class ClassFigures:
     reason: str = ""
 
 
-def verdict(row: ClassFigures, settings: ClassesSettings) -> ClassFigures:
-    """The row with its verdict."""
-    reason = _objection(row, settings)
+_SHELLS = 3  # that half-maps of nothing but noise agree in by chance, within a mask
+
+
+def verdict(row: ClassFigures, settings: ClassesSettings, box_angstrom: float) -> ClassFigures:
+    """The row with its verdict; a map's side `box_angstrom` says what agreement is chance."""
+    reason = _objection(row, settings, box_angstrom / _SHELLS)
     return replace(row, supported=not reason, reason=reason or "its own particles show it")
 
 
-def _objection(row: ClassFigures, settings: ClassesSettings) -> str:
+def _objection(row: ClassFigures, settings: ClassesSettings, coarsest: float) -> str:
     if row.particles < settings.min_particles:
         return f"fewer than {settings.min_particles} particles"
     half, model = row.resolution_0143_angstrom, row.model_resolution_05_angstrom
     if half is None:
         return "all of its particles are in one half-set"
+    if half > coarsest:
+        return f"its half-maps agree to {half:.0f} Å only, as those of noise do"
     expected = row.expected_0143_angstrom
     if expected is not None and half > settings.resolution_ratio * expected:
         return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -137,6 +138,41 @@ def test_particles_star_with_tomograms_beside_or_given(stars, tmp_path):
     for name in "ab":
         other = ParticleSet.load(tmp_path / name)
         pd.testing.assert_frame_equal(other.images, whole.images)
+
+
+def test_data_dir_comes_first_whatever_was_found_before(stars, tmp_path):
+    """Tilt series lie in the project alone, stacks and one STAR file also in a faster place."""
+    made = stars.make("relion5", tmp_path / "project")
+    made.write()
+    shutil.copytree(tmp_path / "project/Extract", tmp_path / "fast/Extract")
+    found = imported(made, tmp_path, data_dir=tmp_path / "fast")
+    assert all(Path(p).is_relative_to(tmp_path / "fast") for p in found.images["stack"])
+    copied = tmp_path / "fast/Tomograms/job1/tilt_series/TS_1.star"
+    copied.parent.mkdir(parents=True)
+    first = made.files[tmp_path / "project/Tomograms/job1/tilt_series/TS_1.star"]["TS_1"]
+    stars.write_blocks(copied, {"TS_1": first.assign(rlnPhaseShift="33")})
+    found = imported(made, tmp_path, data_dir=tmp_path / "fast")
+    phase = found.images["phase_shift_degrees"].to_numpy()
+    assert (phase == 33).tolist() == found.images["uid"].str.startswith("TS_1/").tolist()
+
+
+def test_a_name_alone_is_the_last_resort(stars, tmp_path):
+    """The first stack is found by its file name alone; the second in its folder, not so."""
+    made = stars.make("warp", tmp_path, tomograms=1, particles=2)
+    (tmp_path / "stacks/000_000000.mrcs").rename(tmp_path / "000_000000.mrcs")
+    stars.write_stack(tmp_path / "000_000001.mrcs", 5)
+    stacks = imported(made, tmp_path).images["stack"].unique().tolist()
+    assert stacks == [str(tmp_path / "000_000000.mrcs"), str(tmp_path / "stacks/000_000001.mrcs")]
+
+
+@pytest.mark.parametrize("dialect", ["relion31", "single", "relion5"])
+def test_optics_may_stand_after_the_particles(stars, dialect, tmp_path):
+    made = stars.make(dialect, tmp_path)
+    blocks = made.files[made.particles]
+    made.files[made.particles] = {name: blocks[name] for name in reversed(blocks)}
+    found = imported(made, tmp_path)
+    assert_true(found, made.truth)
+    assert found.images["premultiplied"].all() == (dialect == "relion5")
 
 
 def test_single_particles_with_a_group_of_micrographs_are_not_tilts(stars, tmp_path):

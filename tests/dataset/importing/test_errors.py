@@ -185,6 +185,14 @@ def test_box(stars, tmp_path):
     refused(made.write(), tmp_path, "row 6", "12 x 12", "rlnImageSize")
 
 
+@pytest.mark.parametrize("box", [9, 2])
+def test_a_box_without_a_half_plane(stars, tmp_path, box):
+    made = stars.make("warp", tmp_path, tomograms=1, particles=2)
+    for stack in sorted((tmp_path / "stacks").iterdir()):
+        stars.write_stack(stack, 5, box=box)
+    refused(made.write(), tmp_path, "row 1", stack.parent, f"{box} pixels", "even", "crop or pad")
+
+
 def test_sections_that_fit_neither_frames_nor_visible_ones(stars, tmp_path):
     made = stars.make("warptools", tmp_path)
     stars.write_stack(tmp_path / made.table["rlnImageName"][1], 7)
@@ -206,6 +214,15 @@ def test_matrix_that_is_no_rotation(stars, tmp_path):
     path = tmp_path / "Tomograms/job1/tomograms.star"
     made.files[path]["TS_0.tomostar"].loc[3, "rlnTomoProjX"] = "[1,1,0,0]"
     refused(made.write(), tmp_path, path, "data_TS_0.tomostar", "rlnTomoProjX", "row 4")
+
+
+@pytest.mark.parametrize("dialect", ["relion5", "warptools"])
+def test_a_tomogram_without_tilts(stars, tmp_path, dialect):
+    made = stars.make(dialect, tmp_path)
+    name = "TS_1" if dialect == "relion5" else "TS_1.tomostar"
+    path = next(path for path, blocks in made.files.items() if name in blocks)
+    made.files[path][name] = made.files[path][name].iloc[:0]
+    refused(made.write(), tmp_path, path, f"data_{name} has no rows", "export the tomogram")
 
 
 def test_missing_files_of_a_set(stars, tmp_path):

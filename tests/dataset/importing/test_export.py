@@ -228,6 +228,26 @@ def test_relion5_from_tomograms(stars, dialect, tmp_path):
     pd.testing.assert_frame_equal(again.particles, found.particles)
 
 
+@pytest.mark.parametrize("inside", [True, False], ids=["in the project", "with data_dir"])
+def test_a_relion5_set_is_read_from_anywhere(stars, inside, tmp_path):
+    """Tilt-series STAR files too are named by absolute paths, found as the import found them."""
+    project = tmp_path / "project"
+    made = stars.make("relion5", project)
+    star, options = made.write(), ImportSettings()
+    if not inside:
+        (tmp_path / "far").mkdir()
+        star = made.star.rename(tmp_path / "far" / "set.star")
+        options = ImportSettings(data_dir=project)
+    import_star(star, tmp_path / "data", options)
+    found = ParticleSet.load(tmp_path / "data")
+    groups = {"kept": found.particles["uid"]}
+    export(tmp_path / "data", tmp_path / "out", groups, ExportSettings(paths="absolute"))
+    for folder in (tmp_path / "out", tmp_path / "out/relion5"):
+        import_star(folder / "kept_optimisation_set.star", tmp_path / "again")
+        again = ParticleSet.load(tmp_path / "again")
+        pd.testing.assert_frame_equal(again.images, found.images)
+
+
 def test_single_particles_have_no_tomograms_to_write(stars, tmp_path):
     made = stars.make("single", tmp_path)
     import_star(made.write(), tmp_path / "data")

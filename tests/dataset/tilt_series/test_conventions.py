@@ -11,6 +11,7 @@ from tests.dataset.tilt_series.series import write_stack
 from tomopipe.config.tilt_series import TiltSeriesSettings
 from tomopipe.dataset.tilt_series.geometry import TiltSeries
 from tomopipe.dataset.tilt_series.read import read_tilt_series
+from tomopipe.extract.particles import read_particles
 
 DATA = Path(__file__).parents[4] / "shared" / "data" / "warptools_ribosome_32"
 CTF = "1 20000 18000 30 0.5 0 0\n"
@@ -251,6 +252,49 @@ def test_relion_4_matrices_from_the_corner(tmp_path: Path) -> None:
     assert series.hand == 1
     assert series.dose_e_per_A2.tolist() == [3, 6]
     assert [image.section for image in series.images] == [0, 1]
+
+
+def test_matrices_of_an_odd_tomogram_put_corner_coordinates_where_they_say(tmp_path: Path) -> None:
+    write_stack(tmp_path / "s.mrc", (100, 80), 1, 2.0)
+    c, s = np.cos(np.radians(40.0)), np.sin(np.radians(40.0))
+    (tmp_path / "tomograms.star").write_text(
+        "data_global\nloop_\n_rlnTomoName\n_rlnTomoTiltSeriesName\n_rlnTomoSizeX\n_rlnTomoSizeY\n"
+        "_rlnTomoSizeZ\n_rlnTomoTiltSeriesPixelSize\n_rlnVoltage\n_rlnSphericalAberration\n"
+        "_rlnAmplitudeContrast\nt s.mrc 121 100 41 2 300 2.7 0.1\n\n"
+        "data_t\nloop_\n_rlnTomoProjX\n_rlnTomoProjY\n_rlnTomoProjZ\n_rlnTomoProjW\n_rlnDefocusU\n"
+        "_rlnDefocusV\n_rlnDefocusAngle\n"
+        f"[{c},0,{s},-7] [0,1,0,-12] [{-s},0,{c},0] [0,0,0,1] 2 1 0\n"
+    )
+    particles = tmp_path / "particles.star"
+    particles.write_text(
+        "data_particles\nloop_\n_rlnTomoName\n_rlnCoordinateX\n_rlnCoordinateY\n_rlnCoordinateZ\n"
+        "t 71 43 31\n"
+    )
+    series = one(tmp_path)
+    place = read_particles(particles, 2.0).from_centre(series)
+    expected = [c * 71 + s * 31 - 7, 43 - 12]
+    np.testing.assert_allclose(series.project(place)[0, 0], expected)
+
+
+@pytest.mark.parametrize(
+    ("sections", "dark"),
+    [([1, 2, 3, 4], 5), ([1, 2, 4, 5], 3), ([2, 3, 4, 5], 1), ([1, 2, 3, 4], 3)],
+    ids=["last", "middle", "first", "without dark ones"],
+)
+def test_aretomo_may_count_from_one(tmp_path: Path, sections: list[int], dark: int) -> None:
+    kept = [s for s in range(5) if s != dark - 1]
+    rows = [(n, 84.0, float(s), 0.0, 3.0 * s) for n, s in zip(sections, kept, strict=True)]
+    series = one(aretomo(tmp_path, rows, [(dark, 3.0 * (dark - 1))], 5))
+    assert [image.section for image in series.images] == kept
+    assert (series.shift_angstrom[:, 0] / 2 + 0.5).tolist() == kept
+
+
+def test_a_transform_alone_is_no_tilt_series(tmp_path: Path) -> None:
+    """Etomo leaves rotation.xf and others beside the alignment."""
+    imod(tmp_path, "1 0 0 1 0 0\n", "30\n")
+    (tmp_path / "rotation.xf").write_text("0 1 -1 0 0 0\n")
+    (tmp_path / "other.tlt").write_text("3\n")
+    assert list(read_tilt_series(tmp_path, TiltSeriesSettings.model_validate(KV))) == ["t"]
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="test data of WarpTools is absent")

@@ -147,6 +147,24 @@ def test_images_thrown_away_before_stacking_keep_their_dose(tmp_path: Path) -> N
     assert doses.tolist() == [9, 3]
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_images_missing_in_a_list_were_exposed_as_well(tmp_path: Path, first: int) -> None:
+    rows = [(0, 0.0), (1, 3.0), (3, -6.0), (4, 6.0)]
+    path = tmp_path / "t.csv"
+    path.write_text("".join(f"{order + first},{tilt}\n" for order, tilt in rows))
+    settings = TiltSeriesSettings(dose_per_tilt=3.0, exposure_list=path)
+    doses, _ = section_doses("t", np.array([-6.0, 0.0, 3.0, 6.0]), None, settings)
+    assert doses.tolist() == [12, 3, 6, 15]
+
+
+@pytest.mark.parametrize("order", ["1.5", "-1"])
+def test_a_place_in_the_order_is_a_whole_number(tmp_path: Path, order: str) -> None:
+    (tmp_path / "t.csv").write_text(f"1,0\n{order},3\n")
+    settings = TiltSeriesSettings(dose_per_tilt=3.0, exposure_list=tmp_path)
+    with pytest.raises(InputError, match=rf"t\.csv gives an image the place {order} in the order"):
+        section_doses("t", np.array([0.0, 3.0]), None, settings)
+
+
 def test_equal_doses_before_all_images_are_no_order(tmp_path: Path) -> None:
     path = tmp_path / "t.mdoc"
     tilt = "[ZValue = {}]\nTiltAngle = {}\nExposureDose = 3\nPriorRecordDose = 0\n"

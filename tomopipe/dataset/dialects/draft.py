@@ -40,8 +40,9 @@ class OpticsColumns:
 
     def __init__(self, rows: Columns, star: StarFile) -> None:
         self.rows = rows
-        block = star.find("rlnOpticsGroup") if "rlnOpticsGroup" in rows else None
-        if block is None or block == rows.block:
+        grouped = "rlnOpticsGroup" in rows
+        block = star.find("rlnOpticsGroup", besides=rows.block) if grouped else None
+        if block is None:
             self.table, self.index = rows, np.arange(len(rows))
             return
         self.table = Columns(star.path, block, star[block])

@@ -98,6 +98,8 @@ def _tomogram(
     dose_per_tilt: float | None,
 ) -> Tomogram:
     tilts = tilt_table(star, table, row, name, finder)
+    if not len(tilts):
+        raise InputError(f"{tilts.where()} has no rows: export the tomogram {name} with its tilts")
     rotation, centred = rotations(tilts)
     tilts.require("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle")
     size = [global_value(table, f"rlnTomoSize{axis}", row, np.nan) for axis in "XYZ"]

@@ -31,7 +31,6 @@ from tomopipe.dataset.tilt_series.parts import (
     chosen_names,
     edge_centre,
     find_stack,
-    notice,
     relion_angles,
     sections,
     stack_images,
@@ -39,6 +38,7 @@ from tomopipe.dataset.tilt_series.parts import (
 from tomopipe.dataset.tilt_series.stacked import Alignment, stacked_series
 from tomopipe.errors import InputError
 from tomopipe.io.atomic import write_text
+from tomopipe.io.notice import notice
 
 _HEADER = re.compile(r"#\s*(\w+)\s*=\s*(.*\S)\s*")
 _COLUMNS = 10
@@ -47,7 +47,10 @@ _FLAT = 0.001  # degrees of x tilt that are none
 
 @dataclass(frozen=True)
 class Aln:
-    """An .aln file: its global rows `(F, 10)`, dark sections and their tilts, header values."""
+    """An .aln file: its global rows `(F, 10)`, dark sections and their tilts, header values.
+
+    Sections are counted from 0.
+    """
 
     path: Path
     rows: Floats
@@ -162,7 +165,11 @@ def _checked(
         )
     if abs(header.get("BetaOffset", [0.0])[0]) > _FLAT:
         notice(f"{path} has a BetaOffset (tilt about x), which is not used")
-    return Aln(path, np.array(rows), np.array(dark).reshape(-1, 2), header)
+    table, darks = np.array(rows), np.array(dark).reshape(-1, 2)
+    if min([*table[:, 0], *darks[:, 0]]) > 0:  # counted from 1
+        table[:, 0] -= 1
+        darks[:, 0] -= 1
+    return Aln(path, table, darks, header)
 
 
 def _kept(aln: Aln, stack: StackHeader) -> NDArray[np.int64]:
@@ -175,8 +182,6 @@ def _kept(aln: Aln, stack: StackHeader) -> NDArray[np.int64]:
             f"{aln.path} aligns {count} of {total} images, {stack.path} holds {stack.sections}: "
             "give the stack that was aligned"
         )
-    if 0 not in section and 0 not in dark:
-        section = section - 1
     others = np.setdiff1d(np.arange(total), dark)
     if np.intersect1d(section, dark).size and section.max() < count:
         section = others[section]  # counted without dark frames

@@ -77,11 +77,22 @@ def _from_list(name: str, path: Path, settings: TiltSeriesSettings) -> Exposure:
     path = path / f"{name}.csv" if path.is_dir() else path
     if not path.is_file():
         raise InputError(f"exposure_list {path} does not exist: check the path")
+    step = _step(str(path), settings)
     rows = number_rows(path, least=2)
     if len(np.unique(rows[:, 0])) < len(rows):
         raise InputError(f"{path} gives one place in the order to two images: correct it")
-    step = _step(str(path), settings)
-    return Exposure(path, rows[:, 1], step * _ranks(rows[:, 0]), step)
+    return Exposure(path, rows[:, 1], step * _places(path, rows[:, 0]), step)
+
+
+def _places(path: Path, order: Floats) -> Floats:
+    """`(n,)` images up to and with each: `order`, from 0 or 1, counts those taken out as well."""
+    bad = np.flatnonzero((order < 0) | (order % 1 != 0))
+    if bad.size:
+        raise InputError(
+            f"{path} gives an image the place {order[bad[0]]:g} in the order, which is no whole "
+            "number from 0 or 1: correct it"
+        )
+    return order + 1 if order.min() == 0 else order
 
 
 def _from_mdoc(mdoc: Mdoc, settings: TiltSeriesSettings) -> Exposure | None:

@@ -30,7 +30,6 @@ from tomopipe.dataset.tilt_series.parts import (
     chosen_names,
     edge_centre,
     find_stack,
-    notice,
     relion_angles,
     sections,
     stack_images,
@@ -40,20 +39,28 @@ from tomopipe.dataset.tilt_series.tables import number_rows
 from tomopipe.dataset.tilt_series.tilt_com import read_tilt_com, write_tilt_com
 from tomopipe.errors import InputError
 from tomopipe.io.atomic import write_text
+from tomopipe.io.notice import notice
 
 _STEPS = ("_fid", "_nonfid", "_tracked", "_local", "local")  # of etomo, not alignments to read
 _FAR, _MAGNIFIED = 0.1, 0.005  # from a rotation: refused, and said
 
 
 def find_imod(path: Path) -> dict[str, Path]:
-    """Folder of each tilt series at `path`: a folder of .xf and .tlt, one of such, or one file."""
+    """Folder of each tilt series at `path`: a folder of .xf and .tlt, one of such, or one file.
+
+    A name needs both. Where a folder has no such pair one of them counts: the reader says what is
+    missing.
+    """
     if path.is_file():
         return {path.stem: path.parent}
     found: dict[str, Path] = {}
     for folder in (path, *sorted(child for child in path.iterdir() if child.is_dir())):
-        for file in sorted(folder.iterdir()):
-            if file.suffix in (".xf", ".tlt") and not file.stem.endswith(_STEPS):
-                found.setdefault(file.stem, folder)
+        transforms, tilts = (
+            {f.stem for f in folder.glob(f"*{suffix}") if not f.stem.endswith(_STEPS)}
+            for suffix in (".xf", ".tlt")
+        )
+        for name in sorted(transforms & tilts or transforms | tilts):
+            found.setdefault(name, folder)
     return found
 
 

@@ -7,7 +7,6 @@ Warp; (n - 1) / 2 in IMOD and AreTomo, whose coordinates run from edge to edge.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -25,11 +24,6 @@ from tomopipe.errors import InputError
 _DISAGREE = 0.02  # of the pixel size
 _MIRROR = np.diag([1.0, 1.0, -1.0])
 _STACKS = (".st", ".mrc", ".mrcs")  # not .ali, which is aligned already
-
-
-def notice(text: str) -> None:
-    """Say on stderr what is left out of a file that can be read otherwise."""
-    sys.stderr.write(f"tomopipe: warning: {text}\n")
 
 
 def edge_centre(size: tuple[int, int]) -> Floats:

@@ -3,7 +3,8 @@
 RELION-5: P = T(image centre) T(shift) Rz(rlnTomoZRot) Ry(rlnTomoYTilt) Rx(rlnTomoXTilt) about the
 tomogram's centre (`Tomogram::setProjectionMatrix`), centres at n // 2: the convention of
 `TiltSeries`. RELION 4: rlnTomoProjX/Y/Z are the rows of P, from pixels of the tomogram's corner to
-pixels of the image, and tilts are the sections of rlnTomoTiltSeriesName in the order of the rows.
+pixels of the image, coordinates from its centre count from size / 2 (`Tomogram::centre`), and tilts
+are the sections of rlnTomoTiltSeriesName in the order of the rows.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ from tomopipe.dataset.tilt_series.parts import (
     chosen_names,
     chosen_pixel_size,
     finished,
-    notice,
     optics,
     relative,
     relion_angles,
 )
 from tomopipe.errors import InputError
+from tomopipe.io.notice import notice
 from tomopipe.io.star import Block, StarFile, read_star, write_star
 
 _VERSION = ("# version 50001",)
@@ -198,7 +199,8 @@ def _shifts(tilts: Columns, volume: Floats, size: tuple[int, int], pixel: float)
             f"{tilts.where()} has matrices from the corner of a tomogram whose size is unknown: "
             "add rlnTomoSizeX/Y/Z to the tomograms STAR file"
         )
-    centre = matrices[:, :2, :3] @ (volume // 2) + matrices[:, :2, 3]
+    # n / 2, also where n is odd: RELION counts from there to centred coordinates and depths
+    centre = matrices[:, :2, :3] @ (volume / 2) + matrices[:, :2, 3]
     shifts: Floats = (centre - np.array(size) // 2) * pixel
     return shifts
 

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomopipe.dataset.tilt_series.geometry import Floats, TiltSeries
-from tomopipe.dataset.tilt_series.parts import notice
 from tomopipe.errors import InputError
 from tomopipe.io.atomic import write_text
+from tomopipe.io.notice import notice
 
 _EXCLUDE = ("EXCLUDELIST", "EXCLUDELIST2", "EXCLUDE")
 

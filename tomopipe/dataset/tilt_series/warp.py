@@ -30,7 +30,6 @@ from tomopipe.dataset.tilt_series.parts import (
     chosen_pixel_size,
     even_centre,
     finished,
-    notice,
     only,
     optics,
 )
@@ -40,6 +39,7 @@ from tomopipe.dataset.tilt_series.warp_xml import (
     read_warp_xml,
 )
 from tomopipe.errors import InputError
+from tomopipe.io.notice import notice
 
 _WARPS = ("GridVolumeWarpX", "GridVolumeWarpY", "GridVolumeWarpZ")
 _TURNS = ("GridAngleX", "GridAngleY", "GridAngleZ")
