@@ -42,7 +42,7 @@ def parts(groups: Groups) -> dict[tuple[str, int, str], dict[str, dict[str, list
 
 def score(name: str) -> str:
     """Name of the figure that tells most about a set."""
-    return "spearman" if name == "motion" else "ari"
+    return "spearman" if name in ("motion", "wide") else "ari"
 
 
 def quality(part: dict[str, Any], colours: dict[str, str], path: Path) -> None:
@@ -66,7 +66,7 @@ def quality(part: dict[str, Any], colours: dict[str, str], path: Path) -> None:
     for bound, (colour, style) in _BOUNDS.items():
         axes.plot([], [], style, color=colour, lw=1, label=bound)
     axes.set_xticks(range(len(part)), part)
-    axes.set(ylim=(0, 1.05), ylabel="ARI (motion: Spearman)")
+    axes.set(ylim=(0, 1.05), ylabel="ARI (motion, wide: Spearman)")
     figure.legend(loc="outside right upper", frameon=False)
     save(figure, path)
 

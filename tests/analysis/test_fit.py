@@ -7,9 +7,8 @@ import torch
 from sklearn.metrics import adjusted_rand_score
 
 from tomopipe.analysis.fit import fit, reason, wants_network
-from tomopipe.config.fit import FitSettings
+from tomopipe.config.fit import FitSettings, NetworkSettings
 from tomopipe.config.linear import LinearSettings
-from tomopipe.config.training import HeterogeneousSettings
 from tomopipe.dataset.store import Store
 from tomopipe.errors import StateError
 from tomopipe.io.atomic import read_json
@@ -19,7 +18,7 @@ from tomopipe.training.heldout import Comparison, compare
 from tomopipe.training.linear import fit_linear
 from tomopipe.training.neural import train_heterogeneous
 
-SMALL = HeterogeneousSettings(
+SMALL = NetworkSettings(
     epochs=1, hidden=16, layers=1, zdim=4, encoder_hidden=16, encoder_components=4, batch=8
 )
 

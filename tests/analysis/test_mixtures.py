@@ -7,8 +7,10 @@ import pytest
 from scipy.stats import multivariate_normal
 from sklearn.metrics import adjusted_rand_score
 
+from tomopipe.analysis.analyze import explore
 from tomopipe.analysis.latent import Latents
 from tomopipe.analysis.mixtures import Information, best_mixture, fit_mixtures
+from tomopipe.config.analysis import AnalysisSettings
 
 
 def posteriors(truth, centres, spread, precision, rng):
@@ -117,3 +119,20 @@ def test_labels_do_not_depend_on_the_scale_of_a_networks_latents(states, scale):
     assert adjusted_rand_score(first.labels, second.labels) > 0.97
     found = np.linalg.norm(first.means @ turn * scale + 3 * scale - second.means[:, None], axis=2)
     assert found.min(axis=0).max() < 0.1 * scale
+
+
+def test_stray_particles_take_no_part_in_the_fit():
+    """Four strays among two states of 200: asked for two clusters, the states are the clusters."""
+    rng = np.random.default_rng(0)
+    states = np.repeat([[1.0, 0, 0], [-1.0, 0, 0]], 200, axis=0)
+    strays = 15 * rng.normal(size=(4, 3))
+    z = np.concatenate([states, strays]) + 0.3 * rng.normal(size=(404, 3))
+    covariance = np.tile(0.04 * np.eye(3) + 1e-4 * (1 - np.eye(3)), (404, 1, 1))
+    uids = np.array([f"u{i:04d}" for i in range(404)], object)
+    latents = Latents(uids, z, covariance, np.full(404, np.nan))
+    settings = AnalysisSettings(clusters=2, umap=False, coordinate=False)
+    found = explore(latents, settings, others=False)
+    assert found.method == "mixture"
+    assert found.coordinates["isolated"].sum() == 4
+    assert adjusted_rand_score(states[:, 0], found.chosen.labels[:400]) > 0.95
+    assert np.isfinite(found.chosen.probability).all()

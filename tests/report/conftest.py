@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tomopipe.analysis.clusters import clusters_fingerprint
 from tomopipe.config import Config, parse_config
 from tomopipe.io.atomic import write_json, write_parquet, write_text, write_yaml
 from tomopipe.io.mrc import write_volume
@@ -170,14 +171,14 @@ class Faker:
         write_parquet(path / "analysis/clusters.parquet", clusters)
         info = {
             "k": k,
-            "fingerprint": "sha256:1234",
+            "fingerprint": clusters_fingerprint(clusters),
             "resolutions_angstrom": [30.0, 33.0, 35.5, None][:k],
         }
         write_json(path / "analysis/analysis.json", info)
         self._volumes(path / "analysis/volumes", k)
-        self._classes(path / "classes", k)
+        self._classes(path / "classes", k, info["fingerprint"])
         if junk:
-            self._decide(path, kind, k)
+            self._decide(path, kind, k, info["fingerprint"])
 
     def _volumes(self, path: Path, k: int) -> None:
         shell = np.arange(1, BOX // 2)
@@ -194,7 +195,7 @@ class Faker:
                 volume = _volume(2, i / 4 * component)
                 write_volume(path / f"pc{component}_{i}.mrc", volume, PIXEL)
 
-    def _classes(self, path: Path, k: int) -> None:
+    def _classes(self, path: Path, k: int, fingerprint: str) -> None:
         shell = np.arange(1, BOX // 2)
         rows, tables = [], []
         for cluster in range(k):
@@ -215,9 +216,9 @@ class Faker:
             table["frequency_per_angstrom"] = shell / (BOX * PIXEL)
             tables.append(table.assign(fsc_model=np.nan if weak else curve))
         write_text(path / "fsc.csv", pd.concat(tables).to_csv(index=False))
-        write_json(path / "classes.json", {"classes": rows})
+        write_json(path / "classes.json", {"classes": rows, "clusters_fingerprint": fingerprint})
 
-    def _decide(self, path: Path, kind: np.ndarray, k: int) -> None:
+    def _decide(self, path: Path, kind: np.ndarray, k: int, fingerprint: str) -> None:
         counts = np.bincount(kind, minlength=k)
         told = {
             0: ("keep", "agrees with the consensus like the rest"),
@@ -233,7 +234,7 @@ class Faker:
             )
             clusters[c] = {"decision": decision, "count": int(counts[c]), "reason": reason}
         selection = {
-            "clusters_fingerprint": "sha256:1234",
+            "clusters_fingerprint": fingerprint,
             "decided_by": "automatic",
             "clusters": clusters,
         }

@@ -114,7 +114,10 @@ def test_any_part_may_be_missing(missing, fake_results, tmp_path):
 
 
 def test_decisions_on_other_clusters_are_called_stale(fake_results, tmp_path):
+    """And what was said of those clusters' classes is said of none of these."""
     config, results = fake_results
+    build_report(config, results, tmp_path / "before.html")
+    before = (tmp_path / "before.html").read_text()
     shutil.copytree(results, tmp_path / "results")
     info = tmp_path / "results/branches/pilot/analysis/analysis.json"
     info.write_text(json.dumps({**json.loads(info.read_text()), "fingerprint": "sha256:other"}))
@@ -122,6 +125,7 @@ def test_decisions_on_other_clusters_are_called_stale(fake_results, tmp_path):
     text = (tmp_path / "report.html").read_text()
     assert "decisions are stale" in text
     assert "In pilot" not in text.split('class="flow"')[0]
+    assert text.count("its own particles show it") < before.count("its own particles show it")
 
 
 def test_every_step_shows_its_lineage(fake_results, tmp_path):

@@ -73,6 +73,29 @@ def test_histogram_counts_whole_numbers_one_by_one():
     assert figures.histogram([float("nan")], "tilts", "particles") is None
 
 
+@pytest.mark.parametrize("step", [3.0, 2.7, 1.5])
+def test_histogram_of_evenly_spaced_values_is_no_comb(step):
+    values = np.tile(step * np.arange(1, 42), 5)
+    drawn = figures.histogram(values.tolist(), "dose", "images")
+    counts = [int(t.split(": ")[1]) for t in re.findall("<title>([^<]*: [0-9]+)</title>", drawn)]
+    assert set(counts) <= {0, 5}
+    assert sum(counts) == len(values)
+
+
+def test_losses_above_the_axis_keep_their_value():
+    metrics = pd.DataFrame({"epoch": range(1, 5), "loss": [9.0, 1.2, 1.1, 1.0]})
+    drawn = str(figures.losses(metrics))
+    assert "training: 1, 9" in drawn
+    assert min(float(y) for y in re.findall(r'cy="([-0-9.]+)"', drawn)) >= charts.TOP
+
+
+def test_tomograms_that_are_not_shown_are_counted():
+    names = pd.Series(np.repeat([f"t{i:03d}" for i in range(50)], 3))
+    drawn = figures.tomogram_counts(pd.concat([names, names[:90]]))
+    assert "and 10 tomograms with 30 particles in all, not shown" in drawn
+    assert "not shown" not in figures.tomogram_counts(names[:60])
+
+
 def test_stacked_bars_hold_every_particle_once():
     tomograms = pd.Series(["a", "a", "b", "a<&>"])
     svg = figures.per_tomogram(tomograms, pd.Series([0, 1, 1, 0]), ["cluster 0", "cluster 1"])

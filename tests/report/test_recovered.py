@@ -49,3 +49,9 @@ def test_every_branch_with_surroundings_has_a_row() -> None:
         ("around", "on the membrane", "1, 3"),
     ]
     assert junk_rows(record) == [("large", 1.0, 0.5)]
+
+
+def test_junk_of_which_nothing_was_found_has_a_row() -> None:
+    junk = {"true": 50, "found": 0, "precision": None, "recall": 0.0}
+    assert junk_rows({"datasets": {"sim": {"junk": junk}}}) == [("sim", None, 0.0)]
+    assert junk_rows({"datasets": {"sim": {"junk": {"true": 0}}}}) == []

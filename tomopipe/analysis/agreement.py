@@ -14,11 +14,12 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.neighbors import NearestNeighbors
 
 from tomopipe import __version__
+from tomopipe.analysis.clusters import clusters_fingerprint
 from tomopipe.analysis.latent import Array, rows_of
 from tomopipe.errors import ConfigError, StateError
 from tomopipe.io.atomic import atomic_directory, read_parquet, write_json, write_parquet
 
-STEP_FORMAT = 1
+STEP_FORMAT = 2
 STABLE = 0.75  # of the mean Jaccard index, Hennig 2007, doi:10.1016/j.csda.2006.11.025
 _NEIGHBOURS, _SAMPLED = 10, 2000
 
@@ -68,6 +69,7 @@ def agreement(analyses: Sequence[Path], out: Path) -> dict[str, Any]:
         "step_format": STEP_FORMAT,
         "version": __version__,
         "replicates": [path.parent.name for path in analyses],
+        "clusters_fingerprint": clusters_fingerprint(tables[0]),
         "n_particles": len(uids),
         "ari": [[float(adjusted_rand_score(a, b)) for b in labels] for a in labels],
         "clusters": _clusters(labels[0], jaccards),

@@ -141,6 +141,7 @@ def explore(latents: Latents, settings: AnalysisSettings, *, others: bool = True
     method = settings.method
     if method == "auto":
         method = "mixture" if latents.z.shape[1] <= _MIXED_DIMENSIONS else "graph"
+    stray = isolated(points, settings.trim)
     embedding = None
     if settings.umap or method == "graph":
         embedding = umap_coordinates(
@@ -152,7 +153,8 @@ def explore(latents: Latents, settings: AnalysisSettings, *, others: bool = True
     states = None
     if method == "mixture" or settings.clusters == "auto":
         count = None if settings.clusters == "auto" else settings.clusters
-        states = best_mixture(_to_be_mixed(latents, space), count, seed=settings.seed)
+        mixed = _to_be_mixed(latents, space)
+        states = best_mixture(mixed, count, seed=settings.seed, outside=stray)
     wanted: set[str] = {method, "kmeans", "gmm"} if others else {method}
     clusterings = _clusterings(points, space, wanted, embedding, states, settings)
     scores, _, explained = principal_components(space)
@@ -163,7 +165,7 @@ def explore(latents: Latents, settings: AnalysisSettings, *, others: bool = True
         table[["umap0", "umap1"]] = embedding
     if settings.coordinate:
         table["coordinate"] = motion_coordinate(points)
-    table["isolated"] = isolated(points, settings.trim)
+    table["isolated"] = stray
     table["error"] = latents.error
     chosen = clusterings[method]
     return Findings(latents, points, space, clusterings, chosen, method, states, table, explained)

@@ -24,6 +24,12 @@ OUTLIERS = {
 }
 
 
+_UNSEEN = (
+    "The consensus is not seen in the images of any cluster beyond chance: there is nothing to "
+    "compare with. Look at the maps, and at where the particles come from."
+)
+
+
 def decide(evidence: pd.DataFrame, settings: JunkSettings) -> pd.DataFrame:
     """Decide on every cluster.
 
@@ -35,7 +41,9 @@ def decide(evidence: pd.DataFrame, settings: JunkSettings) -> pd.DataFrame:
     `structure_below`: of a part of the complex that holds a share f of it, the signal is f and the
     correlations are √f, which makes f^¾. So correlations count up to the square root of the signal:
     misaligned particles make a blob that correlates with any complex. Junk never exceeds
-    `max_junk_fraction` of the particles: beyond it the better clusters become unsure.
+    `max_junk_fraction` of the particles: beyond it the better clusters become unsure. Where even
+    the good clusters show no signal beyond `sigmas` of its error, all are unsure: the signal is
+    that of the other half-set's map, and noise shows none of it.
 
     Parameters
     ----------
@@ -72,7 +80,16 @@ def decide(evidence: pd.DataFrame, settings: JunkSettings) -> pd.DataFrame:
     doubts = _doubts(table, good, settings)
     table["decision"] = _decisions(table, doubts, settings)
     table["reason"] = [_reason(row, doubts[i]) for i, (_, row) in enumerate(table.iterrows())]
+    if not _is_seen(table.loc[good], settings):
+        table["decision"], table["reason"] = UNSURE, _UNSEEN
     return _limit_junk(table, settings)
+
+
+def _is_seen(good: pd.DataFrame, settings: JunkSettings) -> bool:
+    """Whether the particles that agree best show the consensus at all."""
+    weight = good["count"] / good["count"].sum()
+    error = float(np.sqrt((weight**2 * good["signal_error"] ** 2).sum()))
+    return float((weight * good["signal"]).sum()) > settings.sigmas * error
 
 
 def _are_structures(table: pd.DataFrame, settings: JunkSettings) -> Array:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -48,6 +48,8 @@ class Mixture:
         `(k, K)` and `(k, K, K)` of the states' true latents.
     evidence, bic
         Log likelihood, and that less half a log n for every parameter (larger is better).
+    fit
+        What was fitted, for the probabilities of other particles.
     """
 
     family: Family
@@ -56,6 +58,7 @@ class Mixture:
     covariances: Array
     evidence: float
     bic: float
+    fit: MixtureFit = field(repr=False)
 
     @property
     def labels(self) -> Array:
@@ -63,17 +66,31 @@ class Mixture:
         return np.asarray(self.probability.argmax(axis=1))
 
 
-def best_mixture(latents: Latents, k: int | None, *, seed: int, most: int = 12) -> Mixture:
-    """The better family of k states, or of the best number of states up to `most` (k None)."""
-    root = _spread(latents)
-    information = Information.of(latents).turned(root)
-    even = latents.z / np.maximum(latents.z.std(axis=0), 1e-9)
-    frames = [np.linalg.solve(root, latents.z.T).T, even]
+def best_mixture(
+    latents: Latents,
+    k: int | None,
+    *,
+    seed: int,
+    most: int = 12,
+    outside: Array | None = None,
+) -> Mixture:
+    """The better family of k states, or of the best number of states up to `most` (k None).
+
+    Particles `outside` (a mask) take no part in the fit and get probabilities of the fitted states.
+    """
+    inside = latents if outside is None else latents.take(np.flatnonzero(~outside))
+    root = _spread(inside)
+    information = Information.of(inside).turned(root)
+    even = inside.z / np.maximum(inside.z.std(axis=0), 1e-9)
+    frames = [np.linalg.solve(root, inside.z.T).T, even]
     with threadpool_limits(1):  # threads only get into each other's way on systems this small
         if k is not None:
-            found = _best_family(information, frames, min(k, len(latents)), seed)
+            found = _best_family(information, frames, min(k, len(inside)), seed)
         else:
             found = _best_number(information, frames, seed, most)
+        if len(inside) < len(latents):
+            everyone = found.fit.on(Information.of(latents).turned(root))
+            found = replace(found, probability=everyone.T)
     covariances = root @ found.covariances @ root.T
     return replace(found, means=found.means @ root.T, covariances=covariances)
 
@@ -185,4 +202,5 @@ def _result(fit: MixtureFit) -> Mixture:
     free += fit.k - 1 if fit.family == "scaled" else 0
     bic = fit.evidence - free / 2 * np.log(fit.probability.shape[1])
     covariances = fit.scale[:, None, None] * fit.shape
-    return Mixture(fit.family, fit.probability.T, fit.means, covariances, fit.evidence, float(bic))
+    probability = fit.probability.T
+    return Mixture(fit.family, probability, fit.means, covariances, fit.evidence, float(bic), fit)

@@ -126,8 +126,9 @@ def stacked(
     colours: Sequence[str],
     *,
     title: str,
+    note: str = "",
 ) -> Markup:
-    """Horizontal bars, one a row, divided by group; long ones keep their scale across rows."""
+    """Horizontal bars, one a row, divided by group, on one scale; a note stands below them."""
     label, height, gap, width = 130, 16, 7, 700
     longest = max((sum(row) for row in counts), default=1) or 1
     scale = (width - label - 60) / longest
@@ -148,6 +149,9 @@ def stacked(
             at += wide
         parts.append(f'<text class="soft" x="{at + 6:.1f}" y="{top + 13}">{sum(row):,}</text>')
     tall = len(rows) * (height + gap) + 4
+    if note:
+        parts.append(f'<text class="soft" x="{label}" y="{tall + 12}">{escape(note)}</text>')
+        tall += height + gap
     entries = [(n, c, False) for n, c in zip(names, colours, strict=True)]
     legend = _legend(entries) if len(entries) > 1 else ""
     return _svg("".join(parts), title, width=width, height=tall, wide=True) + Markup(legend)
@@ -206,8 +210,9 @@ def _frame(x: Axis, y: Axis) -> str:
 
 
 def _curve(series: Series, x: Axis, y: Axis) -> str:
+    # what lies above the axis is drawn at its end and named by its own value
     usable = [
-        (_x(x, a), _y(y, b), a, b)
+        (_x(x, a), max(_y(y, b), TOP), a, b)
         for a, b in zip(series.x, series.y, strict=True)
         if np.isfinite(a) and np.isfinite(b) and (b > 0 or not y.log)
     ]

@@ -94,7 +94,10 @@ def _branch(config: Config, results: Path, name: str) -> BranchRecord:
     analysis = _analysis(path / "analysis")
     selected = _if_there(path / "selected.parquet", read_parquet)
     missing: tuple[str, ...] = tuple(s for s in branch.stages if not _left(path, s))
-    agreed = _if_there(path / "agreement/agreement.json", read_json)
+    agreed = _of_these_clusters(path / "agreement/agreement.json", analysis)
+    classes = _classes(path / "classes", analysis)
+    if classes is None and "classes" in branch.stages and "classes" not in missing:
+        missing += ("classes",)
     if agreed is None and replicates_of(config.branches, name):
         missing += ("agreement",)
     given = branch.select
@@ -117,7 +120,7 @@ def _branch(config: Config, results: Path, name: str) -> BranchRecord:
         heterogeneous=_model(path / "heterogeneous") or _fitted(path, "heterogeneous"),
         convergence=_if_there(path / "convergence/convergence.json", read_json),
         analysis=analysis,
-        classes=_classes(path / "classes"),
+        classes=classes,
         selection=_selection(path, analysis),
         exports=tuple(sorted((path / "export").rglob("*.star"))),
         lineage=_lineage(path),
@@ -227,8 +230,22 @@ def _analysis(path: Path) -> AnalysisRecord | None:
     )
 
 
-def _classes(path: Path) -> ClassesRecord | None:
-    info = _if_there(path / "classes.json", read_json)
+def _of_these_clusters(path: Path, analysis: AnalysisRecord | None) -> dict[str, Any] | None:
+    """A record on clusters; None where it is missing or says things of clusters before these."""
+    info = _if_there(path, read_json)
+    if info is None:
+        return None
+    made_on, now = info.get("clusters_fingerprint"), (analysis.info if analysis else {})
+    return None if _is_stale(made_on, now) else info
+
+
+def _is_stale(made_on: str | None, analysis: dict[str, Any]) -> bool:
+    """Whether something was made on other clusters than an analysis has now."""
+    return made_on is not None and analysis.get("fingerprint") not in (None, made_on)
+
+
+def _classes(path: Path, analysis: AnalysisRecord | None) -> ClassesRecord | None:
+    info = _of_these_clusters(path / "classes.json", analysis)
     if info is None:
         return None
     return ClassesRecord(
@@ -280,9 +297,8 @@ def _selection(path: Path, analysis: AnalysisRecord | None) -> SelectionRecord |
     ]
     decisions.sort(key=lambda d: d.cluster)
     overruled = any(d.decision != d.proposed for d in decisions)
-    made_on, now = selection.get("clusters_fingerprint"), (analysis.info if analysis else {})
     return SelectionRecord(
         decided_by="person" if overruled else str(selection.get("decided_by", "")),
         decisions=tuple(decisions),
-        stale=made_on is not None and now.get("fingerprint") not in (None, made_on),
+        stale=_is_stale(selection.get("clusters_fingerprint"), analysis.info if analysis else {}),
     )

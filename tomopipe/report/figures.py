@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from markupsafe import Markup
 
@@ -19,17 +20,20 @@ _MOST_TOMOGRAMS = 40
 
 
 def histogram(values: Sequence[float], label: str, what: str, *, bins: int = 30) -> Markup | None:
-    """Histogram of finite `values`; whole numbers get a bar each. None when there are none."""
+    """Histogram of finite `values`; None when there are none.
+
+    Whole numbers get a bar each. Other values that stand on a few places, such as doses and tilts
+    of an evenly exposed series, get bars as wide as their smallest step: on bins of another width
+    they would look like a comb.
+    """
     finite = np.asarray(values, dtype=float)
     finite = finite[np.isfinite(finite)]
     if not len(finite):
         return None
     low, high = finite.min(), finite.max()
     whole = bool(np.all(finite == np.round(finite))) and high - low < 80
-    if whole:
-        edges = np.arange(low - 0.5, high + 1.5)
-    else:
-        edges = np.linspace(low, high if high > low else low + 1.0, bins + 1)
+    places = np.arange(low, high + 1) if whole else np.unique(finite.round(6))
+    edges = _edges(places, bins)
     counts, _ = np.histogram(finite, edges)
     x = axis(finite.tolist(), label) if high > low else Axis(edges[0], edges[-1], label)
     ticks = x.ticks or {low: f"{low:g}"}
@@ -38,6 +42,16 @@ def histogram(values: Sequence[float], label: str, what: str, *, bins: int = 30)
     x = Axis(min(x.low, edges[0]), max(x.high, edges[-1]), label, ticks)
     y = axis(counts.tolist(), what, zero=True)
     return charts.bars(edges.tolist(), counts.tolist(), x, y, title=f"{what} by {label}")
+
+
+def _edges(places: npt.NDArray[Any], bins: int) -> npt.NDArray[Any]:
+    """Edges of bins for values at these sorted places."""
+    low, high = float(places[0]), float(places[-1])
+    step = float(np.diff(places).min()) if len(places) > 1 else 1.0
+    count = round((high - low) / step)
+    edges: npt.NDArray[Any] = low + step * (np.arange(count + 2) - 0.5)
+    # with most places empty the values are not on a grid
+    return edges if count < 80 and len(places) > 0.5 * count else np.linspace(low, high, bins + 1)
 
 
 def fsc(
@@ -141,7 +155,6 @@ def losses(metrics: pd.DataFrame, verdict: tuple[float, str] | None = None) -> M
     if not curves or not len(epochs):
         return None
     y = axis([v for c in curves for v in _settled_range(c.y)], "loss per coefficient")
-    curves = [Series(c.label, c.x, np.clip(c.y, None, y.high).tolist(), c.colour) for c in curves]
     x = _epoch_axis(epochs.tolist())
     return charts.lines(curves, x, y, bands=_since(verdict, x), title="Loss by epoch")
 
@@ -184,30 +197,37 @@ def by_epoch(
 
 
 def per_tomogram(tomograms: pd.Series[Any], groups: pd.Series[Any], names: Sequence[str]) -> Markup:
-    """Particles of each group in every tomogram, the fullest 40 tomograms at most."""
+    """Particles of each group in every tomogram, of many the fullest, and how many others."""
     counts = pd.crosstab(tomograms.astype(str), groups)
-    counts = counts.reindex(columns=range(len(names)), fill_value=0)
-    if len(counts) > _MOST_TOMOGRAMS:
-        fullest = counts.sum(axis=1).nlargest(_MOST_TOMOGRAMS).index
-        counts = counts.loc[sorted(fullest)]
+    counts, note = _fullest(counts.reindex(columns=range(len(names)), fill_value=0))
     rows = [str(i) for i in counts.index]
     title = "Particles of each cluster by tomogram"
     return charts.stacked(
-        rows, counts.to_numpy().tolist(), names, categories(len(names)), title=title
+        rows, counts.to_numpy().tolist(), names, categories(len(names)), title=title, note=note
     )
 
 
 def tomogram_counts(tomograms: pd.Series[Any]) -> Markup:
-    """Particles of every tomogram, the fullest 40 at most."""
-    counts = tomograms.astype(str).value_counts()
-    counts = counts.nlargest(_MOST_TOMOGRAMS).sort_index()
+    """Particles of every tomogram, of many the fullest, and how many others."""
+    counts, note = _fullest(tomograms.astype(str).value_counts().sort_index().to_frame())
     return charts.stacked(
         [str(i) for i in counts.index],
-        [[int(c)] for c in counts],
+        counts.to_numpy().tolist(),
         ["particles"],
         [BLUE],
         title="Particles by tomogram",
+        note=note,
     )
+
+
+def _fullest(counts: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The fullest rows in their order, and a note on all others."""
+    left = len(counts) - _MOST_TOMOGRAMS
+    if left <= 0:
+        return counts, ""
+    fullest = counts.index.isin(counts.sum(axis=1).nlargest(_MOST_TOMOGRAMS).index)
+    others = int(counts[~fullest].to_numpy().sum())
+    return counts[fullest], f"and {left:,} tomograms with {others:,} particles in all, not shown"
 
 
 def cluster_fsc(table: pd.DataFrame, *, title: str = "Half-map FSC of each cluster") -> Markup:

@@ -127,8 +127,8 @@ def _groups(
 
 
 def _numbers(title: str, values: pd.Series[Any]) -> dict[str, Any]:
-    """Numbers cut at their 1st and 99th percentile: a few far ones would take the whole ramp."""
+    """Numbers with a ramp from their 1st to 99th percentile: a few far ones would take it all."""
     numbers = values.to_numpy(float)
     low, high = np.nanpercentile(numbers, [1, 99])
-    packed = pack(np.clip(numbers, low, high))
-    return {"kind": "number", "title": title, "packed": packed}
+    ramp = {"low": float(low), "high": float(high)}
+    return {"kind": "number", "title": title, "packed": pack(numbers), "ramp": ramp}

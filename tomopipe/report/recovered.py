@@ -54,13 +54,15 @@ def surroundings(recovery: Mapping[str, Any]) -> list[Surrounding]:
     return rows
 
 
-def junk_rows(recovery: Mapping[str, Any]) -> list[tuple[str, float, float]]:
-    """(data set, precision, recall) of the junk of each data set that has some."""
+def junk_rows(recovery: Mapping[str, Any]) -> list[tuple[str, float | None, float]]:
+    """(data set, precision, recall) of each data set's junk; no precision where none was found."""
     rows = []
     for name, dataset in recovery.get("datasets", {}).items():
         junk = dataset.get("junk") or {}
-        if junk.get("true") and junk.get("precision") is not None:
-            rows.append((str(name), float(junk["precision"]), float(junk["recall"])))
+        if junk.get("true"):
+            precision = junk.get("precision")
+            known = None if precision is None else float(precision)
+            rows.append((str(name), known, float(junk.get("recall") or 0.0)))
     return rows
 
 

@@ -258,7 +258,12 @@ def _decision_badges(branch: BranchRecord) -> list[Badge]:
     if selection.stale:
         return [Badge("decisions are stale", "bad")]
     junk, unsure = selection.particles("junk"), selection.particles("unsure")
-    found = [Badge(f"{junk:,} junk" if junk else "no junk", "warn" if junk else "good")]
+    if junk:
+        found = [Badge(f"{junk:,} junk", "warn")]
+    elif len(selection.decisions) == 1:
+        found = [Badge("one cluster, no other to compare with", "plain")]
+    else:
+        found = [] if selection.particles("keep") == 0 else [Badge("no junk", "good")]
     return [*found, Badge(f"{unsure:,} unsure", "warn")] if unsure else found
 
 
@@ -273,7 +278,7 @@ def select_words(select: dict[str, Any]) -> str:
     if largest := select.get("largest"):
         said.append("takes the largest cluster" if largest == 1 else f"takes the {largest} largest")
     for column, (low, high) in select.get("region", {}).items():
-        said.append(f"takes {column} from {low:g} to {high:g}")
+        said.append(f"takes {column} from {float(low):g} to {float(high):g}")
     if "file" in select:
         said.append(f"takes the uids in {select['file']}")
     for name, limit in select.get("quality", {}).items():

@@ -62,7 +62,7 @@
   function colourOf(state, i) {
     const key = state.key, v = key.values[i];
     if (Number.isNaN(v)) return "#c9c7c0";
-    return key.kind === "group" ? key.colours[v] : ramp((v - key.packed.low) / (key.packed.high - key.packed.low || 1));
+    return key.kind === "group" ? key.colours[v] : ramp((v - key.ramp.low) / (key.ramp.high - key.ramp.low || 1));
   }
 
   // Viridis (Smith & van der Walt), eight stops.
@@ -148,8 +148,8 @@
       const bar = document.createElement("li");
       bar.className = "ramp";
       const low = document.createElement("span"), high = document.createElement("span"), strip = document.createElement("i");
-      low.textContent = key.packed.low.toPrecision(3);
-      high.textContent = key.packed.high.toPrecision(3);
+      low.textContent = (key.packed.low < key.ramp.low ? "≤ " : "") + key.ramp.low.toPrecision(3);
+      high.textContent = (key.packed.high > key.ramp.high ? "≥ " : "") + key.ramp.high.toPrecision(3);
       strip.style.background = "linear-gradient(90deg," + STOPS.map((s) => "rgb(" + s.join(",") + ")").join(",") + ")";
       bar.append(low, strip, high);
       state.legend.append(bar);
