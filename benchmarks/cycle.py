@@ -21,7 +21,7 @@ from tomopipe.analysis.analyze import analyze
 from tomopipe.analysis.fit import fit
 from tomopipe.analysis.junk import find_junk
 from tomopipe.analysis.select import select
-from tomopipe.analysis.selection import read_selection
+from tomopipe.analysis.selection import read_selection, settle
 from tomopipe.analysis.takeover import take_over
 from tomopipe.config import Config, parse_config
 from tomopipe.config.cycles import taken_from
@@ -32,7 +32,7 @@ _LAST = {
     "consensus": "consensus/consensus.json",
     "fit": "fit/fit.json",
     "analysis": "analysis/analysis.json",
-    "junk": "selection.yaml",
+    "junk": "junk.parquet",
 }
 Row = dict[str, Any]
 
@@ -109,8 +109,8 @@ def run(config: Config, name: str, made: Made) -> bool:
             analyze(made.store, out / "fit", out / stage, settings, uids)
         else:
             parts = (out / "fit", out / "analysis", out / "consensus")
-            decisions = (out / "selection.yaml", out / "junk.parquet")
-            find_junk(made.store, *parts, *decisions, settings)
+            find_junk(made.store, *parts, out / "junk.parquet", settings)
+    settle(out, folder(made, source) if source else None)
     return all(taken)
 
 

@@ -57,8 +57,9 @@ STEPS: dict[str, tuple[str, str]] = {
     "junk": (
         "tomopipe.analysis.junk:find_junk",
         "data/store --model run/linear --analysis run/analysis --consensus run/consensus "
-        "--out run/selection.yaml --evidence run/junk.parquet",
+        "--out run/junk.parquet",
     ),
+    "decide": ("tomopipe.analysis.selection:settle", "run"),
     "export": ("tomopipe.dataset.export:export", "data run --out run/export"),
     "report": (
         "tomopipe.report.build:build_report",

@@ -19,6 +19,7 @@ BOUNDS = ("oracle", "supervised")
 # columns of the table and how they are written: digits
 COLUMNS = {
     "ari": 2,
+    "ari_auto": 2,
     "kmeans_ari": 2,
     "gmm_ari": 2,
     "of_oracle": 2,

@@ -21,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 
 from benchmarks.heterogeneity.motion import coordinate, motion
 from benchmarks.heterogeneity.sets import Made, is_junk
-from tomopipe.analysis.analyze import explore
+from tomopipe.analysis.analyze import Findings, explore
 from tomopipe.analysis.epochs import snapshot_epochs
 from tomopipe.analysis.latent import Latents, read_latents
 from tomopipe.config.analysis import AnalysisSettings
@@ -49,8 +49,10 @@ def scores(made: Made, folder: Path) -> dict[str, float]:
         labels = junk_as_one(labels, junk)
         by_method = {m: junk_as_one(x, junk) for m, x in by_method.items()}
         out |= {f"{m}_ari": float(adjusted_rand_score(state, x)) for m, x in by_method.items()}
+        alone = junk_as_one(alone_clusters(made, folder, latents), junk)
         out |= {
             "ari": float(adjusted_rand_score(state, labels)),
+            "ari_auto": float(adjusted_rand_score(state, alone)),
             "linear_accuracy": linear_accuracy(latents.z, state),
             "neighbours": neighbourhood(latents.z, state),
         }
@@ -88,16 +90,34 @@ def clusters(
     """Labels in the order of `latents`: the model's own or else the default's, k-means', GMM's."""
     k = made.truth["state"].nunique()
     found = explore(latents, AnalysisSettings(clusters=k, umap=False, seed=made.seed))
-    order = list(latents.uids)
+    others = {m: _in_order(found, found.clusterings[m].labels, latents) for m in ("kmeans", "gmm")}
+    own = own_clusters(folder, latents)
+    return _in_order(found, found.chosen.labels, latents) if own is None else own, others
 
-    def ordered(labels: NDArray[Any]) -> NDArray[np.int64]:
-        return pd.Series(labels, index=found.latents.uids).loc[order].to_numpy()
 
-    others = {m: ordered(found.clusterings[m].labels) for m in ("kmeans", "gmm")}
-    own = folder / "clusters.parquet"
-    if own.is_file():
-        return pd.read_parquet(own).set_index("uid")["cluster"].loc[order].to_numpy(), others
-    return ordered(found.chosen.labels), others
+def alone_clusters(made: Made, folder: Path, latents: Latents) -> NDArray[np.int64]:
+    """Labels in the order of `latents`, their number found by the default's mixture.
+
+    The same for every method, so that no method has it better by its number of clusters.
+    """
+    own = own_clusters(folder, latents)
+    if own is not None:
+        return own
+    settings = AnalysisSettings(clusters="auto", umap=False, coordinate=False, seed=made.seed)
+    found = explore(latents, settings, others=False)
+    return _in_order(found, found.chosen.labels, latents)
+
+
+def own_clusters(folder: Path, latents: Latents) -> NDArray[np.int64] | None:
+    """What the model itself wrote, as `tomopipe fit` does."""
+    path = folder / "clusters.parquet"
+    if not path.is_file():
+        return None
+    return pd.read_parquet(path).set_index("uid")["cluster"].loc[list(latents.uids)].to_numpy()
+
+
+def _in_order(found: Findings, labels: NDArray[Any], latents: Latents) -> NDArray[np.int64]:
+    return pd.Series(labels, index=found.latents.uids).loc[list(latents.uids)].to_numpy()
 
 
 def epochs(made: Made, folder: Path, total: float) -> list[dict[str, float]]:

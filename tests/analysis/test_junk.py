@@ -7,6 +7,7 @@ import yaml
 from tomopipe.analysis.analyze import analyze
 from tomopipe.analysis.evidence import Consensus
 from tomopipe.analysis.junk import find_junk
+from tomopipe.analysis.selection import settle
 from tomopipe.analysis.signal import consensus_signal
 from tomopipe.config.analysis import AnalysisSettings, JunkSettings
 from tomopipe.errors import StateError
@@ -29,15 +30,17 @@ def branch(planted, planted_model, tmp_path):
 
 
 def run(planted, branch):
-    return find_junk(
+    """Both verbs, `junk` and `decide`."""
+    table = find_junk(
         planted.store,
         planted.model,
         branch / "analysis",
         planted.consensus,
-        branch / "selection.yaml",
         branch / "junk.parquet",
         JunkSettings(),
     )
+    settle(branch)
+    return table
 
 
 def test_signal_tells_particles_from_junk_one_by_one(planted):

@@ -16,6 +16,7 @@ from tomopipe.cli.main import main
 from tomopipe.config.analysis import Select
 from tomopipe.errors import ConfigError, InputError, StateError
 from tomopipe.io.atomic import read_json
+from tomopipe.report.words import select_words
 
 UIDS = [f"tomo_{t}/{i:03d}" for t in (1, 10, 2) for i in range(10)]
 LABELS = np.repeat([0, 1, 2], [15, 10, 5])
@@ -164,6 +165,18 @@ def test_regions_of_any_coordinate(tree):
     assert table["reason"].iloc[15] == "umap0 outside -10 to 0"
     with pytest.raises(ConfigError, match=r"names 'z9', .* has z0, umap0, error"):
         choose(tree, region={"z9": [0, 1]})
+
+
+def test_an_open_region_as_a_job_is_given_it(tree):
+    settings = Select.model_validate({"region": {"z0": [-np.inf, 4], "umap0": [-3, np.inf]}})
+    out = tree / "open.parquet"
+    words = ["select", tree / "dataset", "--parent", tree / "parent", "--out", out]
+    assert main([*map(str, words), "--settings", settings.model_dump_json(exclude_none=True)]) == 0
+    table = pd.read_parquet(out)
+    assert kept(table) == [0, 1, 2, 3]
+    assert table["reason"].iloc[29] == "z0 outside -inf to 4"
+    chosen = read_json(tree / "open.lineage.json")["chosen"]["decision"]
+    assert select_words(chosen) == "takes z0 from -inf to 4; takes umap0 from -3 to inf"
 
 
 def test_quality_limits(tree):

@@ -9,8 +9,7 @@ import pandas as pd
 import pytest
 
 from tomopipe import __version__
-from tomopipe.analysis.clusters import clusters_fingerprint
-from tomopipe.analysis.selection import write_selection
+from tomopipe.analysis.selection import settle
 from tomopipe.analysis.takeover import take_over, taken_over
 from tomopipe.cli.main import main
 from tomopipe.config.linear import LinearSettings
@@ -37,10 +36,10 @@ def rounds(tmp_path: Path) -> tuple[Path, Path]:
     clusters = pd.DataFrame({"uid": UIDS[:2], "cluster": [0, 1]})
     write_parquet(first / "analysis/clusters.parquet", clusters)
     table = pd.DataFrame({"cluster": [0, 1], "count": 1, "decision": "keep", "reason": "Fine."})
-    write_selection(first / "selection.yaml", table, clusters_fingerprint(clusters))
     table.attrs["settings"] = {}
     write_parquet(first / "junk.parquet", table)
     write_parquet(first / "junk_particles.parquet", clusters)
+    settle(first)
     return first, second
 
 
@@ -50,7 +49,6 @@ def test_the_same_is_copied_and_recorded(rounds: tuple[Path, Path]) -> None:
     assert take_over("analysis", second, first, {})
     assert take_over("junk", second, first, {})
     assert (second / "linear/latents.parquet").read_text() == "latents"
-    assert (second / "selection.yaml").read_bytes() == (first / "selection.yaml").read_bytes()
     assert taken_over(second) == {"linear": "first", "analysis": "first", "junk": "first"}
     # a copy of its own, younger than what it is made of
     assert (second / "linear/latents.parquet").stat().st_nlink == 1
@@ -87,14 +85,23 @@ def test_a_result_that_is_made_anew_is_no_longer_taken_over(rounds: tuple[Path, 
     assert taken_over(second) == {}
 
 
-def test_a_person_s_decision_stays(rounds: tuple[Path, Path]) -> None:
+def test_decisions_go_with_what_was_taken_over_but_a_person_s_own_stay(
+    rounds: tuple[Path, Path],
+) -> None:
     first, second = rounds
+    theirs, mine = first / "selection.yaml", second / "selection.yaml"
+    theirs.write_text(theirs.read_text().replace("decision: keep", "decision: unsure", 1))
     for stage, settings in (("linear", SETTINGS), ("analysis", {}), ("junk", {})):
         assert take_over(stage, second, first, settings)
-    mine = second / "selection.yaml"
-    mine.write_text(mine.read_text().replace("decision: keep", "decision: junk", 1))
-    assert not take_over("junk", second, first, {})
+    assert settle(second, first).person
+    assert mine.read_bytes() == theirs.read_bytes()
+    mine.write_text(mine.read_text().replace("decision: unsure", "decision: junk", 1))
+    settle(second, first)
     assert "decision: junk" in mine.read_text()
+    # judged anew, nothing of the other branch counts
+    mine.unlink()
+    take_over("junk", second, None, {})
+    assert not settle(second, first).person
 
 
 def test_of_several_processes_one_writes(rounds: tuple[Path, Path]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,7 @@ def test_every_kind_of_selection(config: Path) -> None:
         "--junk": {"junk": "auto"},
         "--largest 2": {"largest": 2},
         "--region z0=-1:0.5 umap1=2:3e1": {"region": {"z0": [-1, 0.5], "umap1": [2, 30]}},
+        "--region z0=-inf:0.5": {"region": {"z0": [-math.inf, 0.5]}},
         "--file uids.txt": {"file": "uids.txt"},
         "--all --dataset two": {"all": True},
         "--junk --largest 1": {"junk": "auto", "largest": 1},

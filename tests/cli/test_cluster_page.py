@@ -1,4 +1,4 @@
-"""docs/cluster.md says what profiles/default asks for."""
+"""docs/cluster.md says what profiles/default and the rules ask for."""
 
 from __future__ import annotations
 
@@ -20,8 +20,12 @@ def asked(need: int | str, attempt: int) -> int:
 def test_the_table_of_needs_is_that_of_the_profile() -> None:
     profile = yaml.safe_load((ROOT / "profiles/default/config.v9+.yaml").read_text())
     page = (ROOT / "docs/cluster.md").read_text(encoding="utf-8")
-    row = r"^\| (\w+) \| (\d+) \| 1? ?\| (\d+) \| (\d+) \| (.+) \|$"
+    row = r"^\| (\w+) \| (\d+) \| (1?) ?\| (\d+) \| (\d+) \| (.+) \|$"
     written = {name: rest for name, *rest in re.findall(row, page, re.MULTILINE)}
+    rules = "".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
+    asks = r"^rule (\w+):\n(?:(?: .*)?\n)*?        gpu=gpu_of"
+    gpus = dict.fromkeys(re.findall(asks, rules, re.MULTILINE), "1")
+    assert len(gpus) == 3
     expected = {}
     for rule, needs in profile["set-resources"].items():
         first, second = (
@@ -30,5 +34,5 @@ def test_the_table_of_needs_is_that_of_the_profile() -> None:
         )
         again = "the same" if first == second else f"{second[0]} MB, {second[1]} minutes"
         threads = profile["set-threads"].get(rule, 1)
-        expected[rule] = [str(threads), *map(str, first), again]
+        expected[rule] = [str(threads), gpus.get(rule, ""), *map(str, first), again]
     assert written == expected

@@ -17,6 +17,7 @@ from tomopipe.cli.main import main
 from tomopipe.config import Config, parse_config, read_config
 from tomopipe.config.importing import ImportSettings
 from tomopipe.dataset.tilt_series.write import write_tilt_series
+from tomopipe.suggest.config import default_results
 from tomopipe.suggest.cost import PREPARE, STORE_BYTES, Cost, estimate
 from tomopipe.suggest.headers import QuickFinder
 from tomopipe.suggest.seen import Seen, look_at_star
@@ -47,7 +48,7 @@ def test_every_dialect_gives_a_config(dialect, tmp_path, capsys) -> None:
     assert config.ready == ("pilot", "clean")
     (dataset,) = config.datasets.values()
     assert dataset.particles == str(made.star)
-    assert config.results == f"results/{made.star.stem.removesuffix('_optimisation_set')}"
+    assert config.results == default_results(made.star)
     assert f"{made.truth['particle'].nunique():,} in " in said
     assert f"{len(made.truth):,}" in said
     assert main(["config", "check", str(tmp_path / "my.yaml")]) == 0
@@ -103,6 +104,16 @@ def test_nothing_is_written_over_without_force(tmp_path, capsys) -> None:
     assert capsys.readouterr().err.count("\n") == 1 and out.read_text() == "mine"
     assert init(star, out, "--force", "--results", "elsewhere") == 0
     assert read_config(out).results == "elsewhere"
+
+
+def test_two_projects_have_two_folders_of_results(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert default_results(Path("one/ribosome_optimisation_set.star")) == "results/ribosome"
+    # called like that everywhere
+    found = [default_results(Path(f"{name}/particles.star")) for name in ("one", "two")]
+    assert found == ["results/one_particles", "results/two_particles"]
+    (tmp_path / "results/ribosome").mkdir(parents=True)
+    assert default_results(Path("two/ribosome.star")) == "results/two_ribosome"
 
 
 def test_flags_go_into_the_config(tmp_path, capsys) -> None:

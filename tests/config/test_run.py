@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tomopipe.config import Config, parse_config, read_config
+from tomopipe.config.fit import FitSettings
+from tomopipe.config.training import HeterogeneousSettings
 from tomopipe.errors import ConfigError
 
 
@@ -70,6 +74,65 @@ def test_a_data_set_has_one_source(dataset: dict[str, Any]) -> None:
     wrong = raw(a=ROOT) | {"datasets": {"sim": dataset}}
     with pytest.raises(ConfigError, match="exactly one of particles"):
         parse_config(wrong)
+
+
+@pytest.mark.parametrize(
+    "results", ["my results", "~/x", "$HOME/x", "a;b", "{x}", "-x", "<logs>", "a'b", "a\nb"]
+)
+def test_results_that_a_job_would_not_read_as_they_stand_are_refused(results: str) -> None:
+    with pytest.raises(ConfigError, match=r"results: .* would not be read as it stands") as caught:
+        parse_config(raw(a=ROOT) | {"results": results})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("results", ["results/2024-01_run.2", "/data/Zürich/a+b@c,d=e", "../x"])
+def test_results_may_have_many_names(results: str) -> None:
+    assert parse_config(raw(a=ROOT) | {"results": results}).results == results
+
+
+def test_a_setting_of_the_network_of_fit_changes_no_other() -> None:
+    given = config(a={"dataset": "sim", "fit": {"heterogeneous": {"zdim": 4}}}).branches["a"].fit
+    assert given is not None
+    assert given.heterogeneous == FitSettings().heterogeneous.model_copy(update={"zdim": 4})
+    # a model reads them back as those of any network
+    saved = HeterogeneousSettings.model_validate(given.heterogeneous.model_dump(mode="json"))
+    assert (saved.epochs, saved.stop, saved.zdim) == (10, "converged", 4)
+
+
+def test_who_stays_on_the_cpu_wants_no_gpu() -> None:
+    for settings, wants in {"auto": True, "cuda:1": True, "cpu": False}.items():
+        assert HeterogeneousSettings(device=settings).wants_gpu is wants
+        assert FitSettings(heterogeneous={"device": settings}).wants_gpu is wants  # type: ignore[arg-type]
+    assert not FitSettings(network="never").wants_gpu
+
+
+def test_an_open_region_survives_every_way_of_writing_it() -> None:
+    select = {"region": {"z0": ["-inf", 0.5], "z1": [0, math.inf]}}
+    given = config(a=ROOT, b=child("a", select=select))
+    region = {"z0": (-math.inf, 0.5), "z1": (0, math.inf)}
+    text = given.model_dump_json(by_alias=True, exclude_unset=True)  # what jobs are given
+    found = given.model_dump(mode="json", by_alias=True, exclude_unset=True)  # what lineage holds
+    for raw_again in (json.loads(text), json.loads(json.dumps(found, allow_nan=False))):
+        select_again = parse_config(raw_again).branches["b"].select
+        assert select_again is not None and select_again.region == region
+
+
+@pytest.mark.parametrize(
+    ("branch", "where"),
+    [
+        ({"heterogeneous": {"learning_rate": math.inf}}, "heterogeneous.learning_rate"),
+        ({"linear": {"mask_diameter_angstrom": math.nan}}, "linear.mask_diameter_angstrom"),
+        ({"parent": "a", "select": {"region": {"z0": [math.nan, 1]}}}, "region z0: nan"),
+    ],
+)
+def test_a_number_that_is_none_is_refused(branch: dict[str, Any], where: str) -> None:
+    with pytest.raises(ConfigError, match=where):
+        config(a=ROOT, b={"dataset": "sim"} | branch)
+
+
+def test_seeds_leave_room_for_replicates() -> None:
+    with pytest.raises(ConfigError, match="seed: should be less than 2147483648"):
+        config(a=ROOT | {"linear": {"seed": 2**32}})
 
 
 def test_undecided_branches_wait_with_their_descendants() -> None:

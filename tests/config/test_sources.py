@@ -92,6 +92,9 @@ def test_what_the_verb_takes_leaves_out_where_things_come_from() -> None:
         ({"datasets__small__particles": "p.star"}, "exactly one of particles"),
         ({"tilt_series__real__simulate": {}}, "exactly one of path"),
         ({"datasets__small__extract__box": 33}, "box"),
+        ({"tilt_series__cell__simulate": {"image_pixels": [-5, 0]}}, r"image_pixels\.0: should be"),
+        ({"tilt_series__cell__simulate": {"volume_angstrom": [0, 0, 0]}}, r"volume_angstrom\.0"),
+        ({"tilt_series__cell__simulate": {"tilts": 61}}, "degrees reach 180: stay below 90"),
     ],
 )
 def test_what_cannot_be_is_said_in_one_sentence(changes: dict[str, Any], words: str) -> None:

@@ -194,7 +194,17 @@ def test_parts_of_other_particles_are_not_joined(data, tmp_path, column):
     for k, given in enumerate((rows, other)):
         particles = read_particles(write_star(tmp_path / "particles.star", given))
         extract(data.series(), particles, tmp_path / "out", settings, part=(k, 2))
-    with pytest.raises(StateError, match="other settings or particles"):
+    with pytest.raises(StateError, match="other settings, particles or alignments"):
+        join(tmp_path / "out")
+
+
+def test_parts_of_two_alignments_are_not_joined(data, tmp_path):
+    settings = ExtractSettings(box=48, pixel_size_angstrom=6.5, normalize=False)
+    rows = [row for world in data.worlds.values() for row in world.rows()]
+    particles = read_particles(write_star(tmp_path / "particles.star", rows))
+    for k, source in enumerate(("first.star", "second.star")):
+        extract(data.series(), particles, tmp_path / "out", settings, part=(k, 2), source=source)
+    with pytest.raises(StateError, match="or alignments"):
         join(tmp_path / "out")
 
 

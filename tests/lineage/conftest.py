@@ -91,12 +91,13 @@ class Run:
             write_parquet(branch / "analysis/clusters.parquet", CLUSTERS)
             write_json(branch / "analysis/analysis.json", {"fingerprint": mark})
         entry = {"decision": "keep", "automatic": "keep"}
-        left = [branch / "selection.yaml", branch / "junk.parquet"]
+        judged, decided = branch / "junk.parquet", branch / "selection.yaml"
         inputs = [branch / "analysis/clusters.parquet"]
-        with recorded("junk", left[0], inputs=inputs, outputs=lambda: left):
-            write_parquet(left[1], CLUSTERS)
-            decided = {"clusters_fingerprint": mark, "clusters": {0: entry, 1: entry}}
-            write_yaml(left[0], decided)
+        with recorded("junk", judged, inputs=inputs, outputs=lambda: [judged]):
+            write_parquet(judged, CLUSTERS)
+        with recorded("decide", decided, inputs=[judged], outputs=lambda: [decided]):
+            content = {"clusters_fingerprint": mark, "clusters": {0: entry, 1: entry}}
+            write_yaml(decided, content)
 
 
 @pytest.fixture(scope="session")

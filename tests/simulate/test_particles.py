@@ -49,7 +49,19 @@ def test_only_the_whole_state_moves():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"states": {"half": 1.0}}, {"tilts": 5, "min_tilts": 9}, {"box": 33}, {"smr": 1}]
+    "wrong",
+    [
+        {"states": {"half": 1.0}},
+        {"states": {"whole": -1, "no_lobe": 1}},
+        {"states": {"whole": 0}},
+        {"states": {}},
+        {"tilts": 5, "min_tilts": 9},
+        {"tilts": 200},
+        {"box": 33},
+        {"smr": 1},
+        {"seed": 2**32},
+        {"snr": float("inf")},
+    ],
 )
 def test_wrong_settings_are_refused(wrong):
     with pytest.raises(ValidationError):

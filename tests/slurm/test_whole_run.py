@@ -5,10 +5,10 @@ from __future__ import annotations
 from tests.slurm.cluster import Cluster
 from tests.slurm.run import Run, fingerprints
 
-ON_GPU = {"fit", "heterogeneous", "analyze"}
+ON_GPU = {"fit", "heterogeneous"}
 RULES = ON_GPU | {
     *("simulate", "import_particles", "prepare", "select", "consensus", "linear", "convergence"),
-    *("classes", "junk", "export", "recover", "report"),
+    *("analyze", "classes", "junk", "export", "recover", "report"),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -149,6 +150,68 @@ def test_a_star_that_comes_or_changes_is_imported(write: Write, tmp_path: Path) 
     pretend_done(tmp_path, path)
     star.write_text("data_\n")
     assert planned(tmp_path, path)["sim: importing particles"] == 1
+    star.write_text("data_particles\n")
+    assert planned(tmp_path, path)["sim: importing particles"] == 1
+
+
+@pytest.mark.fault(
+    "The STAR file of a data set is touched, moved away, or on a disk that is not mounted",
+    "Its import stays as it is, and a line says which file is not there.",
+)
+def test_a_star_that_is_touched_or_away_is_not_imported_again(write: Write, tmp_path: Path) -> None:
+    config = small()
+    star = tmp_path / "particles.star"
+    star.write_text("data_\n")
+    config["datasets"]["sim"] = {"particles": str(star)}
+    path = write(config)
+    pretend_done(tmp_path, path)
+    os.utime(star, ns=(1, 1))
+    assert not planned(tmp_path, path)
+    star.unlink()
+    result = snakemake(tmp_path, "--configfile", str(path), "-n")
+    assert "Nothing to be done" in result.stdout + result.stderr
+    assert (result.stdout + result.stderr).count(f"{star} is not there") == 1
+
+
+def test_files_behind_those_of_the_config_are_watched(write: Write, tmp_path: Path) -> None:
+    files = {
+        "set.star": "data_\n_rlnTomoParticlesFile refined.star\n_rlnTomoTomogramsFile cells.star\n",
+        "refined.star": "data_\n",
+        "cells.star": "data_global\nloop_\n_rlnTomoTiltSeriesStarFile #1\ntilts/one.star\n",
+        "tilts/one.star": "data_one\n",
+        "picks.star": "data_\n",
+        "aligned/a.aln": "1\n",
+        "order/a.csv": "1,0\n",
+        "whole.mrc": "map",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    cut = {"box": 32, "pixel_size_angstrom": 10, "particles": "picks.star"}
+    config = {
+        "results": "out",
+        "tilt_series": {"cells": {"path": "aligned", "read": {"exposure_list": "order"}}},
+        "datasets": {
+            "set": {"particles": "set.star"},
+            "cut": {"extract": cut | {"tilt_series": "cells"}},
+            "sim": {"simulate": {"states": {"own": {"population": 1, "maps": ["whole.mrc"]}}}},
+        },
+        "branches": {name: {"dataset": name, "consensus": {}} for name in ("set", "cut", "sim")},
+    }
+    path = write(config)
+    pretend_done(tmp_path, path)
+    assert not planned(tmp_path, path)
+    steps = {
+        "set: importing particles": ("refined.star", "cells.star", "tilts/one.star"),
+        "cut: extracting particles, part 0_of_1": ("picks.star", "aligned/a.aln", "order/a.csv"),
+        "sim: simulating particles with known truth": ("whole.mrc",),
+    }
+    for step, behind in steps.items():
+        for name in behind:
+            (tmp_path / name).write_text(f"{files[name]}# changed\n")
+            jobs = planned(tmp_path, path)
+            assert {job for job in jobs if job in steps} == {step}, name
+            (tmp_path / name).write_text(files[name])
 
 
 def commands(folder: Path, config: Path, *arguments: str) -> dict[str, str]:
@@ -190,6 +253,43 @@ def test_more_gpus_rerun_nothing(done: Path) -> None:
     assert not planned(done, done / "config.yaml", "--set-resources", "linear:gpu=4")
 
 
+def test_a_fit_that_asks_for_no_gpu_leaves_those_it_sees(write: Write, tmp_path: Path) -> None:
+    config = small()
+    config["branches"] = {"pilot": {"dataset": "sim", "fit": {}}}
+    fits = []
+    for settings in ({}, {"network": "never"}, {"heterogeneous": {"device": "cpu"}}):
+        config["branches"]["pilot"]["fit"] = settings
+        fits.append(commands(tmp_path, write(config))["fit"])
+    assert ["--device cpu" in command for command in fits] == [False, True, True]
+    # a GPU can be asked for in another way
+    other = ("--set-resources", "fit:gpu=0", "fit:gres=gpu:a100:1")
+    config["branches"]["pilot"]["fit"] = {}
+    assert "--device cpu" not in commands(tmp_path, write(config), *other)["fit"]
+
+
+def test_workers_of_the_config_read_stacks(write: Write, tmp_path: Path) -> None:
+    config = small()
+    words = ("--cores", "4", "--set-threads", "prepare=3")
+    assert "--workers 3 " in commands(tmp_path, write(config), *words)["prepare"]
+    config["datasets"]["sim"]["prepare"] = {"workers": 2}
+    assert "--workers 2 " in commands(tmp_path, write(config), *words)["prepare"]
+
+
+@pytest.mark.parametrize("stage", ["linear", "fit"])
+def test_another_scratch_folder_reaches_jobs_and_reruns_none(
+    stage: str, write: Write, tmp_path: Path
+) -> None:
+    config = small()
+    config["branches"] = {"pilot": {"dataset": "sim", stage: {}}}
+    pretend_done(tmp_path, write(config))
+    scratch = {"scratch": "/local/scratch"}
+    config["branches"]["pilot"][stage] = scratch if stage == "linear" else {"linear": scratch}
+    # the report says what the config is
+    assert set(planned(tmp_path, write(config))) <= ALWAYS
+    again = commands(tmp_path, write(config), "--forcerun", stage)
+    assert '"scratch":"/local/scratch"' in again[stage]
+
+
 def test_profile_slurm_plans_from_a_clone(tmp_path: Path) -> None:
     clone = tmp_path / "clone"
     kept = ("Snakefile", "workflow", "config", "profiles", "tomopipe")
@@ -199,10 +299,22 @@ def test_profile_slurm_plans_from_a_clone(tmp_path: Path) -> None:
     link = ROOT / "slurm"
     assert link.is_symlink()
     (clone / "slurm").symlink_to(link.readlink())
-    command = [sys.executable, "-m", "snakemake", "--profile", "slurm", "-n"]
-    result = subprocess.run(command, cwd=clone, capture_output=True, text=True, timeout=120)
+    command = [sys.executable, "-m", "snakemake", "--profile", "slurm", "-n", "-p"]
+    # the machine that submits may have one core, those that do the work have more
+    one_core = {min(os.sched_getaffinity(0))}
+    result = subprocess.run(
+        command,
+        cwd=clone,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        preexec_fn=lambda: os.sched_setaffinity(0, one_core),
+    )
     assert result.returncode == 0, result.stderr
-    assert "clean: neural model of heterogeneity" in result.stdout + result.stderr
+    said = result.stdout + result.stderr
+    assert "clean: neural model of heterogeneity" in said
+    assert set(re.findall(r"tomopipe linear .* --threads (\d+)", said)) == {"8"}
+    assert set(re.findall(r"tomopipe consensus .* --threads (\d+)", said)) == {"4"}
 
 
 def test_a_wrong_config_is_one_sentence(write: Write, tmp_path: Path) -> None:

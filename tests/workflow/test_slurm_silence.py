@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 
 from tests.workflow.plan import ROOT
 
@@ -21,7 +22,8 @@ def executor(answers: bool) -> type:
                 for job in active_jobs[1:]:  # the first has ended
                     yield job
 
-    rules: dict[str, object] = {}
+    local = SimpleNamespace(nodes=None, max_threads=None)
+    rules: dict[str, object] = {"workflow": SimpleNamespace(resource_settings=local)}
     exec((ROOT / "workflow/rules/slurm.smk").read_text(), rules)
     rules["stay_with_jobs"](Executor)  # type: ignore[operator]
     return Executor

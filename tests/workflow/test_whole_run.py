@@ -141,7 +141,7 @@ def test_every_file_is_what_its_lineage_says(finished: Path) -> None:
     config = str(finished / "config.yaml")
     assert main(["verify", str(finished / "out"), "--config", config]) == 0
     records = lineages(finished / "out")
-    assert len(records) == 20
+    assert len(records) == 21
     clean = records["branches/clean/heterogeneous"].chosen
     assert clean is not None
     assert (clean.parent, clean.decided_by) == ("pilot", "automatic")
@@ -163,7 +163,7 @@ def test_the_same_run_again_gives_the_same_files(finished: Path) -> None:
     plan = snakemake(finished, *options)
     jobs = re.findall(r"-m tomopipe (.+?) &> \S+$", plan.stdout, re.MULTILINE)
     steps = [shlex.split(job) for job in jobs if job.split()[0] not in ("recover", "report")]
-    assert len(steps) == 18
+    assert len(steps) == 19
     again.rename(first)
     try:
         done = subprocess.run(

@@ -10,8 +10,9 @@ import pandas as pd
 import yaml
 
 from tomopipe.analysis.clusters import clusters_fingerprint
+from tomopipe.analysis.takeover import taken_over
 from tomopipe.errors import StateError
-from tomopipe.io.atomic import read_yaml, write_text
+from tomopipe.io.atomic import read_parquet, read_yaml, write_text
 
 DECISIONS = ("keep", "junk", "unsure")
 
@@ -53,6 +54,50 @@ class Selection:
         if self.person and decision != self.automatic.get(cluster, decision):
             return f"{decision}: cluster {cluster}, decided by a person"
         return f"{decision}: cluster {cluster}. {self.reasons.get(cluster, '')}".rstrip()
+
+
+def settle(branch: Path, same_as: Path | None = None) -> Selection:
+    """Write a branch's `selection.yaml` from its `junk.parquet`, unless a person has changed it.
+
+    Parameters
+    ----------
+    branch
+        Folder with `junk.parquet` and `junk_particles.parquet`, see `find_junk`.
+    same_as
+        Folder of another branch: where those tables were taken over from it, its decisions are too.
+
+    Raises
+    ------
+    StateError
+        If a person's decisions were made on other clusters: they are not overwritten.
+    """
+    path = branch / "selection.yaml"
+    clusters = read_parquet(branch / "junk_particles.parquet", ["uid", "cluster"])
+    if not _decided_by_person(path, clusters):
+        if same_as is not None and taken_over(branch).get("junk") == same_as.name:
+            write_text(path, (same_as / "selection.yaml").read_text(encoding="utf-8"))
+        else:
+            table = read_parquet(branch / "junk.parquet")
+            write_selection(path, table, clusters_fingerprint(clusters))
+    return read_selection(path, clusters)
+
+
+def _decided_by_person(path: Path, clusters: pd.DataFrame) -> bool:
+    """Whether `path` holds a person's decisions on these clusters.
+
+    Raises
+    ------
+    StateError
+        If it holds a person's decisions on other clusters.
+    """
+    if not path.exists():
+        return False
+    try:
+        return read_selection(path, clusters).person
+    except StateError:
+        if not looks_edited(path.read_text(encoding="utf-8")):
+            return False
+        raise
 
 
 def write_selection(path: Path, table: pd.DataFrame, fingerprint: str) -> None:
@@ -99,7 +144,7 @@ def read_selection(path: Path, clusters: pd.DataFrame) -> Selection:
     content = read_yaml(path)
     if not isinstance(content, dict) or not isinstance(content.get("clusters"), dict):
         raise StateError(
-            f"{path} has no section 'clusters': remove it and run `tomopipe junk` again"
+            f"{path} has no section 'clusters': remove it and run `tomopipe decide` again"
         )
     entries = {_label(path, key): value for key, value in content["clusters"].items()}
     decisions = {key: _word(path, key, value) for key, value in entries.items()}
@@ -108,7 +153,8 @@ def read_selection(path: Path, clusters: pd.DataFrame) -> Selection:
         raise StateError(
             f"{path} was decided on other clusters than those of the analysis beside it "
             f"({fingerprint[:15]}… is not {clusters_fingerprint(clusters)[:15]}…): move the file "
-            "away, run `tomopipe junk` for a new proposal and repeat your changes there"
+            "away, run `tomopipe junk` and `tomopipe decide` for a new one and repeat your changes "
+            "there"
         )
     _check_labels(path, set(decisions), set(clusters["cluster"].astype(int)))
     automatic = {k: str(v.get("automatic", decisions[k])) for k, v in entries.items()}

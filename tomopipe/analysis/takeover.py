@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from tomopipe import __version__
-from tomopipe.analysis.selection import looks_edited
 from tomopipe.io.atomic import atomic_directory, atomic_path, read_json, read_parquet, write_json
 
 FOLDER = "taken_over"  # of a branch, with a record for each stage that it took over
@@ -24,7 +23,7 @@ _RECORDS = {
     "analysis": "analysis.json",
     "classes": "classes.json",
 }
-_JUNK = ("selection.yaml", "junk.parquet", "junk_particles.parquet")
+_JUNK = ("junk.parquet", "junk_particles.parquet")
 # What stages read of their own branch, where it is there: that must have been taken over as well.
 _READS = {
     "homogeneous": ("consensus",),
@@ -47,8 +46,7 @@ def take_over(
     """Copy a stage's result from another branch, if it is what the stage would give; say whether.
 
     It is when both branches keep the same particles of the same data set, the other's result was
-    made by this version with these settings, and what the stage reads was taken over as well. A
-    selection.yaml that a person has changed is never replaced.
+    made by this version with these settings, and what the stage reads was taken over as well.
 
     Parameters
     ----------
@@ -84,7 +82,7 @@ def _would_be_same(stage: str, branch: Path, source: Path, settings: Mapping[str
         _same_particles(branch, source)
         and all(_taken_from(branch, name) == source.name for name in read)
         and (
-            _junk_is(branch, source, settings)
+            _junk_is(source, settings)
             if stage == "junk"
             else _folder_is(source / stage / _RECORDS[stage], settings)
         )
@@ -115,14 +113,11 @@ def _folder_is(record: Path, settings: Mapping[str, Any]) -> bool:
     return bool(found.get("settings") == settings and found.get("version") == __version__)
 
 
-def _junk_is(branch: Path, source: Path, settings: Mapping[str, Any]) -> bool:
-    """Whether decisions were made with these settings, and do not meet a person's own."""
+def _junk_is(source: Path, settings: Mapping[str, Any]) -> bool:
+    """Whether clusters were judged with these settings."""
     if not all((source / name).is_file() for name in _JUNK):
         return False
-    own = branch / "selection.yaml"
-    edited = own.exists() and looks_edited(own.read_text(encoding="utf-8"))
-    made = read_parquet(source / "junk.parquet").attrs.get("settings")
-    return bool(made == settings and not edited)
+    return bool(read_parquet(source / "junk.parquet").attrs.get("settings") == settings)
 
 
 def _copy(stage: str, branch: Path, source: Path) -> None:

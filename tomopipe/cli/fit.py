@@ -28,6 +28,7 @@ def run(args: argparse.Namespace) -> None:
     from tomopipe.config.fit import FitSettings
 
     settings = read_settings(args, FitSettings)
+    device = settings.heterogeneous.device if args.device == "auto" else args.device
     from tomopipe.analysis.fit import fit
     from tomopipe.lineage.write import recorded
 
@@ -40,6 +41,6 @@ def run(args: argparse.Namespace) -> None:
             settings,
             uids=kept_uids(args.particles),
             state=args.state,
-            device=args.device,
+            device=device,
         )
     print(f"{record['clusters']} clusters. {record['reason']}")

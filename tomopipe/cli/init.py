@@ -21,7 +21,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, default=Path("my.yaml"), help="config to write (default: my.yaml)"
     )
     parser.add_argument(
-        "--results", metavar="DIR", help="folder of the results (default: results/NAME_OF_STAR)"
+        "--results",
+        metavar="DIR",
+        help="folder of the results (default: results/NAME_OF_STAR, with the names of its folders "
+        "where that is common or taken)",
     )
     parser.add_argument("--force", action="store_true", help="write over a config that exists")
     reading = parser.add_argument_group("what the file does not tell")

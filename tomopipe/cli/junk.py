@@ -1,4 +1,4 @@
-"""`tomopipe junk`: evidence and an automatic, editable decision for every cluster."""
+"""`tomopipe junk`: evidence and a proposed decision for every cluster."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from tomopipe.cli.arguments import add_same_as, add_store, is_taken_over
 from tomopipe.cli.settings import add_settings, read_settings
 
-HELP = "judge every cluster: keep, junk or unsure, with reasons"
+HELP = "judge every cluster: propose keep, junk or unsure, with reasons"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -19,9 +19,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, required=True, help="folder of the analysed model")
     parser.add_argument("--analysis", type=Path, required=True, help="folder of `tomopipe analyze`")
     parser.add_argument("--consensus", type=Path, required=True, help="folder of the consensus")
-    parser.add_argument("--out", type=Path, required=True, help="selection.yaml, to be edited")
     parser.add_argument(
-        "--evidence", type=Path, required=True, help="junk.parquet, row per cluster"
+        "--out",
+        type=Path,
+        required=True,
+        help="junk.parquet, a row per cluster; beside it junk_particles.parquet",
     )
     add_same_as(parser)
     add_settings(parser, JunkSettings)
@@ -35,13 +37,11 @@ def run(args: argparse.Namespace) -> None:
     from tomopipe.analysis.junk import find_junk
     from tomopipe.lineage.write import recorded
 
-    left = [args.out, args.evidence, args.evidence.with_name("junk_particles.parquet")]
+    left = [args.out, args.out.with_name("junk_particles.parquet")]
     of_analysis = ("clusters.parquet", "analysis.json", "volumes")
     inputs = [args.store, args.model / "latents.parquet", args.consensus]
     inputs += [args.analysis / name for name in of_analysis]
     with recorded("junk", args.out, settings, inputs=inputs, outputs=lambda: left):
         if is_taken_over(args, "junk", settings):
             return
-        find_junk(
-            args.store, args.model, args.analysis, args.consensus, args.out, args.evidence, settings
-        )
+        find_junk(args.store, args.model, args.analysis, args.consensus, args.out, settings)

@@ -35,6 +35,7 @@ VERBS = {
     "analyze": "analyze",
     "classes": "classes",
     "junk": "junk",
+    "decide": "decide",
     "agreement": "agreement",
     "export": "export",
     "recover": "recover",

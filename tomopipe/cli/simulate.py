@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tomopipe.cli.settings import add_settings, read_settings
-
-if TYPE_CHECKING:
-    from tomopipe.config.states import StatesSettings
 
 HELP = "make simulated particles or tilt series with known truth"
 
@@ -53,7 +49,7 @@ def run(args: argparse.Namespace) -> None:
         settings = read_settings(args, SimulateSettings)
         from tomopipe.simulate.particles import simulate_particles
 
-        with recorded("simulate", args.out, settings, inputs=_files(settings)):
+        with recorded("simulate", args.out, settings, inputs=map(Path, settings.files)):
             simulate_particles(settings, args.out)
         return
     from tomopipe.config.simulate_tilt_series import TiltSeriesSimulation
@@ -61,16 +57,10 @@ def run(args: argparse.Namespace) -> None:
     wanted = read_settings(args, TiltSeriesSimulation)
     from tomopipe.simulate.tilt_series import simulate_tilt_series
 
-    with recorded("simulate_tilt_series", args.out, wanted, inputs=_files(wanted)):
+    with recorded("simulate_tilt_series", args.out, wanted, inputs=map(Path, wanted.files)):
         simulate_tilt_series(wanted, args.out)
         if wanted.tomogram_pixel_size_angstrom is not None:
             _write_tomograms(args.out, wanted.tomogram_pixel_size_angstrom)
-
-
-def _files(settings: StatesSettings) -> list[Path]:
-    """Maps and models that the states are made of."""
-    given = [state.files for state in settings.states.values() if not isinstance(state, float)]
-    return [Path(file) for files in (*given, settings.junk_maps) for file in files]
 
 
 def _write_tomograms(out: Path, pixel_size: float) -> None:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, PlainSerializer, model_validator
 
-from tomopipe.config.base import Section
+from tomopipe.config.base import Section, Seed
+
+# An end of a range, which may be open. JSON has no infinite numbers, but words that are read so.
+_End = Annotated[
+    float,
+    Field(allow_inf_nan=True),
+    PlainSerializer(lambda end: end if math.isfinite(end) else str(end), when_used="json"),
+]
 
 
 class AnalysisSettings(Section):
@@ -55,7 +63,7 @@ class AnalysisSettings(Section):
     trim: float = Field(
         0.02, ge=0, le=0.2, description="largest share of isolated particles left out of the fit"
     )
-    seed: int = Field(0, ge=0, description="seed of k-means, the mixture and UMAP")
+    seed: Seed = Field(0, description="seed of k-means, the mixture and UMAP")
 
 
 class JunkSettings(Section):
@@ -105,7 +113,7 @@ class JunkSettings(Section):
     controls: int = Field(
         1, ge=1, le=20, description="random groups of a cluster's size back-projected to compare"
     )
-    seed: int = Field(0, ge=0, description="seed of the random groups")
+    seed: Seed = Field(0, description="seed of the random groups")
 
     @model_validator(mode="after")
     def _ordered(self) -> JunkSettings:
@@ -169,11 +177,11 @@ class Select(Section):
     )
     clusters: ClusterChoice | None = Field(None, description="clusters by label")
     largest: int | None = Field(None, ge=1, description="the n largest clusters of the parent")
-    region: dict[str, tuple[float, float]] | None = Field(
+    region: dict[str, tuple[_End, _End]] | None = Field(
         None,
         min_length=1,
         description="ranges [low, high] of columns of the parent's analysis/latents.parquet "
-        "(z0, pc0, umap0, coordinate, ...)",
+        "(z0, pc0, umap0, coordinate, ...); -.inf and .inf for an open end",
     )
     file: str | None = Field(
         None, min_length=1, description="uids to keep: text (one a line), parquet, CSV or STAR"
@@ -256,4 +264,4 @@ class ConvergenceSettings(Section):
     volumes_box: int = Field(
         48, ge=16, multiple_of=2, description="largest box of the volumes compared (voxels)"
     )
-    seed: int = Field(0, ge=0, description="seed of the landmarks")
+    seed: Seed = Field(0, description="seed of the landmarks")

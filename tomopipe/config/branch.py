@@ -173,10 +173,3 @@ class Branch(Section):
         if self.fit is not None:
             return "fit"
         return "heterogeneous" if self.heterogeneous is not None else "linear"
-
-    @property
-    def may_train(self) -> bool:
-        """Whether the model that the analysis reads can be a network."""
-        if self.fit is not None:
-            return self.fit.network != "never"
-        return self.heterogeneous is not None

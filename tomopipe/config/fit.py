@@ -6,9 +6,18 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tomopipe.config.base import Section
+from tomopipe.config.base import Section, Seed
 from tomopipe.config.linear import LinearSettings
 from tomopipe.config.training import HeterogeneousSettings
+
+
+class NetworkSettings(HeterogeneousSettings):
+    """The network of `fit`: in fewer epochs, and no longer than until it has converged."""
+
+    epochs: int = Field(10, ge=1, description="passes over the particles")
+    stop: Literal["never", "converged"] = Field(
+        "converged", description="when training ends before its last epoch"
+    )
 
 
 class FitSettings(Section):
@@ -27,8 +36,13 @@ class FitSettings(Section):
     linear: LinearSettings = Field(
         default_factory=LinearSettings, description="settings of the linear model"
     )
-    heterogeneous: HeterogeneousSettings = Field(
-        default_factory=lambda: HeterogeneousSettings(epochs=10, stop="converged"),
-        description="settings of the network",
+    heterogeneous: NetworkSettings = Field(
+        default_factory=NetworkSettings,
+        description="settings of the network; its `device` is also that of the linear model",
     )
-    seed: int = Field(0, ge=0, description="seed of the clusters")
+    seed: Seed = Field(0, description="seed of the clusters")
+
+    @property
+    def wants_gpu(self) -> bool:
+        """Whether a network may be trained, and on a GPU."""
+        return self.network != "never" and self.heterogeneous.wants_gpu

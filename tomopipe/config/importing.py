@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from tomopipe.config.base import Section
+from tomopipe.config.base import Section, Seed
 
 Dialect = Literal[
     "auto", "warp", "cryosrpnt", "relion5", "warptools", "nextpyp", "relion31", "cistem", "single"
@@ -51,7 +51,7 @@ class ImportSettings(Section):
     hand: Literal["keep", "mirror"] = Field(
         "keep", description="mirror = turn maps of the wrong hand into the right one (z to -z)"
     )
-    seed: int = Field(0, ge=0, description="seed of half-sets when the file has no rlnRandomSubset")
+    seed: Seed = Field(0, description="seed of half-sets when the file has no rlnRandomSubset")
 
 
 class ExportSettings(Section):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from tomopipe.config.base import Section
+from tomopipe.config.base import Section, Seed
 
 
 class ConsensusSettings(Section):
@@ -57,4 +57,4 @@ class LinearSettings(Section):
         description="folder of the scratch file, which is gone when the step ends; by default "
         "beside the results",
     )
-    seed: int = Field(0, ge=0, description="seed of the first latents")
+    seed: Seed = Field(0, description="seed of the first latents")

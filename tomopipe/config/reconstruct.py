@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from tomopipe.config.base import Section
+from tomopipe.config.base import Section, Seed
 
 # Cn, Dn, T, O, I (RELION's I2), I1
 SYMMETRY = r"^([CD][1-9][0-9]*|T|O|I|I1|I2)$"
@@ -64,7 +64,7 @@ class ReconstructSettings(Section):
     local_threshold: float = Field(
         0.5, gt=0, lt=1, description="FSC at which local resolution is read; 0.143 is noisier"
     )
-    seed: int = Field(0, ge=0, description="seed of the random phases")
+    seed: Seed = Field(0, description="seed of the random phases")
 
 
 class ClassesSettings(Section):
@@ -88,7 +88,7 @@ class ClassesSettings(Section):
         description="not supported when the class's own map differs from the mean of all in "
         "another way than the model says: correlation of both differences below this",
     )
-    seed: int = Field(0, ge=0, description="seed of the random phases")
+    seed: Seed = Field(0, description="seed of the random phases")
 
 
 class TomogramSettings(Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +22,9 @@ from tomopipe.errors import ConfigError
 
 _SELECTION, _SIGNALS = "selection.yaml", "junk_particles.parquet"
 _CLUSTERS, _LATENTS = "analysis/clusters.parquet", "analysis/latents.parquet"
+# Every job's command names files below `results`: what a shell, Snakemake or an option parser would
+# read as more than a name is left out.
+_PLAIN_PATH = re.compile(r"(?!-)[\w./+@,=-]+")
 _SELECT_READS: dict[str, tuple[str, ...]] = {
     "junk": (_SELECTION, _CLUSTERS),
     "clusters": (_CLUSTERS,),
@@ -44,7 +48,11 @@ class Config(Section):
     """One run: where results go, the data sets, and the branches."""
 
     title: str = Field("", description="heading of the report")
-    results: str = Field("results", min_length=1, description="folder that everything goes to")
+    results: str = Field(
+        "results",
+        min_length=1,
+        description="folder that everything goes to; letters, digits and / . _ - + @ , =",
+    )
     downloads: dict[Name, Download] = Field(
         default_factory=dict, description="files of EMPIAR, Zenodo or a web server, by name"
     )
@@ -53,6 +61,16 @@ class Config(Section):
     )
     datasets: dict[Name, Dataset] = Field(min_length=1, description="data sets by name")
     branches: dict[Name, Branch] = Field(min_length=1, description="branches by name")
+
+    @field_validator("results")
+    @classmethod
+    def _is_plain(cls, results: str) -> str:
+        if not _PLAIN_PATH.fullmatch(results):
+            raise ValueError(
+                f"{results!r} would not be read as it stands by every job: use letters, digits and "
+                "any of / . _ - + @ , =, and no - in front"
+            )
+        return results
 
     @field_validator("branches")
     @classmethod

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from tomopipe.config.base import Seed
 from tomopipe.config.states import STATE_NAMES, MapState, StatesSettings
 
 __all__ = ["STATE_NAMES", "MapState", "SimulateSettings"]
@@ -87,7 +88,7 @@ class SimulateSettings(StatesSettings):
         0.0, ge=0, description="mean error of the shifts written, uniform along each axis (Å)"
     )
     tomograms: int = Field(6, ge=1, description="tomograms the particles come from")
-    seed: int = Field(0, ge=0, description="seed of the particles and their noise")
+    seed: Seed = Field(0, description="seed of the particles and their noise")
 
     @property
     def rigid(self) -> bool:
@@ -104,7 +105,23 @@ class SimulateSettings(StatesSettings):
     def _consistent(self) -> SimulateSettings:
         if self.min_tilts > self.tilts:
             raise ValueError("min_tilts must not exceed tilts")
+        check_reach(self.tilts, self.tilt_step_degrees)
         return self
+
+
+def check_reach(tilts: int, step_degrees: float) -> None:
+    """Refuse tilts on both sides of 0 that reach 90°, where no beam comes through.
+
+    Raises
+    ------
+    ValueError
+        If they do.
+    """
+    reach = tilts // 2 * step_degrees
+    if reach >= 90:
+        raise ValueError(
+            f"tilts: {tilts} in steps of {step_degrees:g} degrees reach {reach:g}: stay below 90"
+        )
 
 
 def _fewest(raw: dict[str, Any]) -> dict[str, Any]:

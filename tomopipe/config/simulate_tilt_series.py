@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from tomopipe.config.base import Seed
+from tomopipe.config.simulate import check_reach
 from tomopipe.config.states import STATE_NAMES, MapState, StatesSettings
 
+_Size = Annotated[float, Field(gt=0)]
+_Pixels = Annotated[int, Field(ge=16)]
 _JunkKind = Literal["noise", "ice", "other", "misaligned", "membrane"]
 
 
@@ -19,10 +23,12 @@ class TiltSeriesSimulation(StatesSettings):
     """
 
     tomograms: int = Field(2, ge=1, description="tilt series")
-    volume_angstrom: tuple[float, float, float] = Field(
+    volume_angstrom: tuple[_Size, _Size, _Size] = Field(
         (2400.0, 2400.0, 900.0), description="size x, y, z of the volume with particles (Å)"
     )
-    image_pixels: tuple[int, int] = Field((512, 512), description="size x, y of a tilt image")
+    image_pixels: tuple[_Pixels, _Pixels] = Field(
+        (512, 512), description="size x, y of a tilt image"
+    )
     pixel_size_angstrom: float = Field(5.0, gt=0, description="pixel size of the tilt images (Å)")
     format: Literal["float32", "int16"] = Field("float32", description="values in the stacks")
 
@@ -138,7 +144,7 @@ class TiltSeriesSimulation(StatesSettings):
         description="also write tomograms of this pixel size (Å), by weighted back-projection; "
         "null = none",
     )
-    seed: int = Field(0, ge=0, description="seed of everything that is drawn")
+    seed: Seed = Field(0, description="seed of everything that is drawn")
 
     @model_validator(mode="after")
     def _consistent(self) -> TiltSeriesSimulation:
@@ -153,6 +159,7 @@ class TiltSeriesSimulation(StatesSettings):
             self.membrane_bound or (junk and "membrane" in self.junk_kinds)
         ):
             raise ValueError("membrane: set sheet or vesicle for particles or junk on it")
+        check_reach(self.tilts, self.tilt_step_degrees)
         if not self.hand:
             raise ValueError("hand: give -1 or 1")
         if self.x_tilt_degrees and "aretomo" in self.formats:

@@ -38,6 +38,7 @@ class StatesSettings(Section):
 
     states: dict[str, float | MapState] = Field(
         {"whole": 0.5, "no_lobe": 0.3, "no_cap": 0.2},
+        min_length=1,
         description="share of each state among the good particles: whole (with a moving arm), "
         "no_lobe, no_cap, no_arm, and the subtle no_ball (a ball of 32 Å is missing) and turned "
         "(the lobe by 15°); or states of your own, each `{population: 0.5, maps: [a.mrc]}` or "
@@ -81,6 +82,12 @@ class StatesSettings(Section):
         return (*mapped, "whole") if turns and self.motion_degrees > 0 else tuple(mapped)
 
     @property
+    def files(self) -> tuple[str, ...]:
+        """Maps and models that states and junk are made of."""
+        given = [state.files for state in self.states.values() if isinstance(state, MapState)]
+        return tuple(file for files in (*given, self.junk_maps) for file in files)
+
+    @property
     def first_model(self) -> str | None:
         """Atomic model whose centre of mass is the centre of all models."""
         states = [s for s in self.states.values() if isinstance(s, MapState) and s.models]
@@ -94,6 +101,11 @@ class StatesSettings(Section):
             raise ValueError(
                 f"states: unknown {unknown}; known are {', '.join(STATE_NAMES)}, and any name "
                 "with maps or models"
+            )
+        if absent := [name for name, share in self.shares.items() if share <= 0]:
+            raise ValueError(
+                f"states: the share of {absent[0]} is {self.shares[absent[0]]:g}: give one above "
+                "0, or leave the state out"
             )
         mapped = set(self.states) - phantom
         if phantom and mapped:

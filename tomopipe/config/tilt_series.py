@@ -60,7 +60,7 @@ class TiltSeriesSettings(Section):
     )
     exposure_list: Path | None = Field(
         None,
-        description="imod, aretomo: CSV file of lines `order,tilt angle` (order from 1), or a "
+        description="imod, aretomo: CSV file of lines `order,tilt angle` (order from 1 or 0), or a "
         "folder with NAME.csv per tilt series",
     )
     ctf: Path | None = Field(

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from tomopipe.config.base import Section
+from tomopipe.config.base import Section, Seed
 
 
 class TrainingSettings(Section):
@@ -73,7 +73,7 @@ class TrainingSettings(Section):
         ge=1,
         description="particles (at most) on which the held-out loss of an epoch is taken",
     )
-    seed: int = Field(0, ge=0, description="seed of weights, draws and held-out tilts")
+    seed: Seed = Field(0, description="seed of weights, draws and held-out tilts")
     device: str = Field(
         "auto", description="auto, cpu, cuda or cuda:N", pattern=r"^(auto|cpu|cuda(:\d+)?)$"
     )
@@ -84,6 +84,11 @@ class TrainingSettings(Section):
         False,
         description="write TensorBoard event files: in the state, beside the model when it is done",
     )
+
+    @property
+    def wants_gpu(self) -> bool:
+        """Whether the training would use a GPU."""
+        return self.device != "cpu"
 
 
 class HomogeneousSettings(TrainingSettings):

@@ -32,6 +32,7 @@ def extract(
     settings: ExtractSettings,
     *,
     part: tuple[int, int] | None = None,
+    source: Path | str = "",
 ) -> dict[str, Any]:
     """Cut all particles out of their tilt series and write them as RELION-5 2D stacks.
 
@@ -46,6 +47,8 @@ def extract(
         `optimisation_set.star`, `dropped.parquet` and `extract.json`.
     part
         (i, n): only tomograms i, i + n, …, of which `parts/{i}_of_{n}` is left for `join`.
+    source
+        Where the alignments come from, for the record: parts of two are not joined.
 
     Returns
     -------
@@ -68,6 +71,7 @@ def extract(
     record = {
         "settings": settings.model_dump(mode="json"),
         "particles": str(particles.rows.path.resolve()),
+        "tilt_series": str(Path(source).resolve()) if source else "",
         "fingerprint": particles.fingerprint(),
         "version": __version__,
         "step_format": STEP_FORMAT,

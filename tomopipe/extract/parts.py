@@ -104,7 +104,8 @@ def load_parts(out: Path, jobs: int = 0) -> Part:
     other = next((p for p, r in zip(folders, records, strict=True) if r != records[0]), None)
     if other is not None:
         raise StateError(
-            f"{other} was made with other settings or particles than {folders[0]}: run it again"
+            f"{other} was made with other settings, particles or alignments than {folders[0]}: run "
+            "it again"
         )
     particles, tomograms, dropped = (
         _together(folders, name) for name in ("particles", "tomograms", "dropped")

@@ -22,6 +22,7 @@ _TARGETS: dict[str, str] = {
     "import": "import.json",
     "prepare": "",
     "select": "selected.parquet",
+    "decide": "selection.yaml",
     "agreement": "agreement.json",
     "recovery": "recovery.json",
     "report": "report.html",

@@ -15,6 +15,8 @@ from tomopipe.suggest.series import Cut
 
 _WIDER = 2  # box of the surroundings over that of the particle, at a pixel size as much coarser
 _LEAST_BOX = 32
+# what STAR files are called in any project
+_COMMON = {"particles", "optimisation_set", "run_data", "run", "data", "matching"}
 _FEW = 100  # particles that no neighbourhood graph, and no second look, is worth it for
 
 
@@ -62,9 +64,20 @@ def config_text(seen: Seen, run: Run) -> str:
 
 
 def default_results(star: Path) -> str:
-    """Folder for the results of particles in `star`."""
-    stem = star.stem.removesuffix("_optimisation_set")
-    return f"results/{re.sub(r'[^A-Za-z0-9_.-]+', '_', stem)}"
+    """Folder for the results of particles in `star`.
+
+    The folders above it name it too where many a project has a file of that name, or has results.
+    """
+    name = star.stem.removesuffix("_optimisation_set")
+    for folder in star.absolute().parents:
+        if name.lower() not in _COMMON and not Path(_results(name)).exists():
+            break
+        name = f"{folder.name}_{name}"
+    return _results(name)
+
+
+def _results(name: str) -> str:
+    return f"results/{re.sub(r'[^A-Za-z0-9_.-]+', '_', name)}"
 
 
 def _head(seen: Seen, run: Run) -> str:

@@ -15,7 +15,7 @@ rule analyze:
     benchmark:
         "<benchmarks>/branches/{branch}/analyze.tsv"
     resources:
-        gpu=uses_gpu,
+        gpu=0,
     params:
         settings=branch_settings("analysis"),
         version=STEP_FORMAT["analysis"],
@@ -66,8 +66,6 @@ rule junk:
         consensus="<results>/branches/{branch}/consensus/map.mrc",
         same=same_as("junk"),
     output:
-        # update: a decision that a person has made stays there for the verb to see and keep
-        selection=update("<results>/branches/{branch}/selection.yaml"),
         evidence="<results>/branches/{branch}/junk.parquet",
         particles="<results>/branches/{branch}/junk_particles.parquet",
     log:
@@ -85,8 +83,35 @@ rule junk:
         "{wildcards.branch}: judging every cluster"
     shell:
         "python -m tomopipe junk {input.store} --model {params.model} --analysis {params.analysis} "
-        "--consensus {params.consensus} --out {output.selection} --evidence {output.evidence} "
-        "{params.same_as} --settings {params.settings:q} --threads {threads} &> {log}"
+        "--consensus {params.consensus} --out {output.evidence} {params.same_as} "
+        "--settings {params.settings:q} --threads {threads} &> {log}"
+
+
+# A local job, because only of those does Snakemake bring an output back that it updates: of a job
+# of SLURM that fails it would remove the file, with what a person has decided in it.
+
+
+rule decide:
+    input:
+        evidence="<results>/branches/{branch}/junk.parquet",
+        particles="<results>/branches/{branch}/junk_particles.parquet",
+        same=same_as("junk", "selection.yaml"),
+    output:
+        # update: a decision that a person has made stays there for the verb to see and keep
+        selection=update("<results>/branches/{branch}/selection.yaml"),
+    log:
+        "<logs>/branches/{branch}/decide.log",
+    benchmark:
+        "<benchmarks>/branches/{branch}/decide.tsv"
+    localrule: True
+    params:
+        version=STEP_FORMAT["decide"],
+        same_as=same_as_flag("junk"),
+        branch=subpath(output.selection, parent=True),
+    message:
+        "{wildcards.branch}: decisions on its clusters"
+    shell:
+        "python -m tomopipe decide {params.branch} {params.same_as} --threads {threads} &> {log}"
 
 
 rule agreement:

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 from tomopipe.config import STEP_FORMAT, parse_config
 from tomopipe.config.branch import RESULTS
@@ -12,6 +13,7 @@ from tomopipe.config.cycles import replicates_of, taken_from
 from tomopipe.config.summary import waiting_words
 from tomopipe.errors import ConfigError, StateError
 from tomopipe.io.results import check_results
+from tomopipe.lineage.watched import Watch
 
 try:
     CONFIG = parse_config(config)
@@ -46,6 +48,7 @@ wildcard_constraints:
     part=r"\d+_of_\d+",
 
 
+WATCH = Watch(Path(".snakemake/tomopipe_watched.json"), logger.warning)
 SIMULATED = [name for name in CONFIG.datasets if CONFIG.truth_of(name)]
 
 

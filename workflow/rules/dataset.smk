@@ -33,6 +33,7 @@ rule simulate:
         "<benchmarks>/datasets/{dataset}/simulate.tsv"
     params:
         settings=dataset_settings("simulate"),
+        stamp=simulation_stamp("datasets"),
         version=STEP_FORMAT["simulate"],
         out=subpath(output.star, parent=True),
     message:
@@ -83,8 +84,9 @@ rule prepare:
         settings=dataset_settings("prepare"),
         version=STEP_FORMAT["prepare"],
         dataset=subpath(input.particles, parent=True),
+        workers=reading_workers,
     message:
         "{wildcards.dataset}: packing images"
     shell:
         "python -m tomopipe prepare {params.dataset} --out {output.store} "
-        "--settings {params.settings:q} --workers {threads} --threads {threads} &> {log}"
+        "--settings {params.settings:q} --workers {params.workers} --threads {threads} &> {log}"

@@ -29,20 +29,35 @@ def star(wildcards, input):
     return CONFIG.datasets[wildcards.dataset].particles or str(input.star)
 
 
-def stamp(path, dataset=None):
-    """Size and time of a user's file: a changed file re-runs the step that reads it.
+def stamp(made, *paths, downloads=()):
+    """What a user's files hold: changed ones re-run the step that reads them and leaves `made`.
 
-    For a file of a download of the data set its record does so, before and after it is there.
+    For files of a download its record does so, before and after they are there.
     """
-    for download in CONFIG.downloads_of(dataset) if path and dataset else ():
-        if Path(path).absolute().is_relative_to(CONFIG.downloads[download].folder.absolute()):
-            return f"of {download}"
-    stat = Path(path).stat() if path and Path(path).exists() else None
-    return f"{stat.st_size} {stat.st_mtime_ns}" if stat else "absent"
+    folders = {CONFIG.downloads[name].folder.absolute(): name for name in downloads}
+    given = [Path(path) for path in paths if path]
+    homes = {path: [f for f in folders if path.absolute().is_relative_to(f)] for path in given}
+    loaded = [folders[home[0]] for home in homes.values() if home]
+    others = [path for path, home in homes.items() if not home]
+    return [*loaded, WATCH.stamp(others, Path(CONFIG.results) / made)]
+
+
+def simulation_stamp(kind):
+    """A params function: stamp of the maps and models that a simulation is made of."""
+
+    def of(wildcards):
+        (name,) = wildcards
+        files = getattr(CONFIG, kind)[name].simulate.files
+        return stamp(f"{kind}/{name}/simulated/simulation.json", *files)
+
+    return of
 
 
 def particles_stamp(wildcards):
-    return stamp(CONFIG.datasets[wildcards.dataset].particles, wildcards.dataset)
+    """Stamp of the STAR files of a data set, those of the user."""
+    name, dataset = wildcards.dataset, CONFIG.datasets[wildcards.dataset]
+    files = dataset.particles, dataset.import_.tomograms
+    return stamp(f"datasets/{name}/import.json", *files, downloads=CONFIG.downloads_of(name))
 
 
 def extraction_sources(wildcards):
@@ -72,11 +87,13 @@ def extracted_particles(wildcards, input):
     return CONFIG.datasets[wildcards.dataset].extract.particles or str(input.particles)
 
 
-def extraction_stamps(wildcards):
-    """Stamps of the user's files."""
-    extract = CONFIG.datasets[wildcards.dataset].extract
-    files = CONFIG.tilt_series[extract.tilt_series].path, extract.particles
-    return [stamp(file, wildcards.dataset) for file in files]
+def extraction_stamp(wildcards):
+    """Stamp of the user's files: alignments and what goes with them, and the particles."""
+    name, extract = wildcards.dataset, CONFIG.datasets[wildcards.dataset].extract
+    series = CONFIG.tilt_series[extract.tilt_series]
+    files = series.path, series.read.exposure_list, series.read.ctf, extract.particles
+    made = f"datasets/{name}/extracted/parts/{wildcards.part}/part.json"
+    return stamp(made, *files, downloads=CONFIG.downloads_of(name))
 
 
 def extract_settings(wildcards):
@@ -92,13 +109,18 @@ def extraction_parts(wildcards):
 
 
 def dataset_settings(section):
-    """A params function: one section of the data set, as JSON; `workers` follows the threads."""
+    """A params function: one section of the data set, as JSON, without what changes no result."""
 
     def of(wildcards):
         settings = getattr(CONFIG.datasets[wildcards.dataset], section)
         return settings.model_dump_json(exclude={"workers"})
 
     return of
+
+
+def reading_workers(wildcards, threads):
+    """Processes that read stacks. Params that look at threads re-run nothing when they change."""
+    return CONFIG.datasets[wildcards.dataset].prepare.workers or threads
 
 
 def branch_settings(stage):
@@ -108,6 +130,21 @@ def branch_settings(stage):
         return CONFIG.branches[wildcards.branch].settings(stage).model_dump_json()
 
     return of
+
+
+def deciding_settings(stage):
+    """A params function: the settings but for where a scratch file lies, which changes no result."""
+
+    def of(wildcards):
+        section = CONFIG.branches[wildcards.branch].settings(stage)
+        return section.model_dump_json(exclude={"scratch": True, "linear": {"scratch"}})
+
+    return of
+
+
+def all_settings(stage):
+    """A params function: all of them. Params that look at resources re-run nothing."""
+    return lambda wildcards, resources: branch_settings(stage)(wildcards)
 
 
 def of_dataset(file):
@@ -132,12 +169,12 @@ def of_model(file):
     )
 
 
-def same_as(stage):
+def same_as(stage, file=None):
     """An input function: a stage's result that this branch takes over where it is the same."""
 
     def path(wildcards):
         source = taken_from(wildcards.branch, CONFIG.branches[wildcards.branch], stage)
-        return f"<results>/branches/{source}/{RESULTS[stage]}" if source else []
+        return f"<results>/branches/{source}/{file or RESULTS[stage]}" if source else []
 
     return path
 
@@ -167,9 +204,9 @@ def folder_flag(flag, item):
     )
 
 
-def uses_gpu(wildcards):
-    """Volumes of a neural model are decoded on a GPU, those of a linear one need none."""
-    return int(CONFIG.branches[wildcards.branch].may_train)
+def gpu_of(stage):
+    """A resources function: a GPU for a training, unless its settings keep it on the CPU."""
+    return lambda wildcards: int(CONFIG.branches[wildcards.branch].settings(stage).wants_gpu)
 
 
 def launcher(wildcards, resources):
@@ -189,8 +226,9 @@ def threads_each(wildcards, resources, threads):
 
 
 def device_flag(wildcards, resources):
-    """A job that asked for no GPU leaves those it sees to others."""
-    return "" if resources.get("gpu", 0) else "--device cpu"
+    """A job that asked for no GPU, in either way, leaves those it sees to others."""
+    asked = resources.get("gpu", 0) or "gpu" in str(resources.get("gres", ""))
+    return "" if asked else "--device cpu"
 
 
 def select_settings(wildcards):
@@ -199,10 +237,10 @@ def select_settings(wildcards):
 
 
 def selection_stamp(wildcards):
-    """Stamps of the files that a branch's `select` names, also in selections inside it."""
+    """Stamp of the files that a branch's `select` names, also in selections inside it."""
     select = CONFIG.branches[wildcards.branch].select
-    files = [part.file for part in select.parts() if part.file] if select else []
-    return ", ".join(stamp(file) for file in files or [None])
+    files = [part.file for part in select.parts()] if select else []
+    return stamp(f"branches/{wildcards.branch}/selected.parquet", *files)
 
 
 def selection_sources(wildcards):
@@ -219,14 +257,14 @@ def selection_sources(wildcards):
 
 
 def stage_files(wildcards):
-    """One file or folder of every stage of every branch that can run."""
+    """One file or folder of every stage of every branch that can run, and what goes with them."""
     return [
-        f"<results>/branches/{name}/{RESULTS[stage]}"
-        for name in CONFIG.ready
-        for stage in CONFIG.branches[name].stages
-    ] + [
-        f"<results>/branches/{name}/{file}"
-        for name in CONFIG.ready
-        for file in ("selected.parquet", "agreement/agreement.json")
-        if file == "selected.parquet" or replicates_of(CONFIG.branches, name)
+        f"<results>/branches/{name}/{file}" for name in CONFIG.ready for file in branch_files(name)
     ]
+
+
+def branch_files(name):
+    stages = CONFIG.branches[name].stages
+    decided = ["selection.yaml"] if "junk" in stages else []
+    agreed = ["agreement/agreement.json"] if replicates_of(CONFIG.branches, name) else []
+    return ["selected.parquet", *(RESULTS[stage] for stage in stages), *decided, *agreed]

@@ -48,7 +48,8 @@ rule linear:
     resources:
         gpu=0,  # quick on a few cores; profiles give large sets as many GPUs as they like
     params:
-        settings=branch_settings("linear"),
+        deciding=deciding_settings("linear"),
+        settings=all_settings("linear"),
         version=STEP_FORMAT["linear"],
         same_as=same_as_flag("linear"),
         out=subpath(output.model, parent=True),
@@ -79,18 +80,20 @@ rule fit:
     benchmark:
         "<benchmarks>/branches/{branch}/fit.tsv"
     resources:
-        gpu=uses_gpu,
+        gpu=gpu_of("fit"),
     params:
-        settings=branch_settings("fit"),
+        deciding=deciding_settings("fit"),
+        settings=all_settings("fit"),
         version=STEP_FORMAT["fit"],
         same_as=same_as_flag("fit"),
         out=subpath(output.record, parent=True),
         state=lambda wildcards, output: f"{Path(output.record).parent}.state",
+        device=device_flag,
     message:
         "{wildcards.branch}: linear model, network where it pays, and clusters"
     shell:
         "python -m tomopipe fit {input.store} --particles {input.selected} --out {params.out} "
-        "--state {params.state} {params.same_as} --settings {params.settings:q} "
+        "--state {params.state} {params.same_as} --settings {params.settings:q} {params.device} "
         "--threads {threads} &> {log}"
 
 
@@ -114,7 +117,7 @@ rule homogeneous:
     benchmark:
         "<benchmarks>/branches/{branch}/homogeneous.tsv"
     resources:
-        gpu=1,
+        gpu=gpu_of("homogeneous"),
     params:
         settings=branch_settings("homogeneous"),
         version=STEP_FORMAT["homogeneous"],
@@ -150,7 +153,7 @@ rule heterogeneous:
     benchmark:
         "<benchmarks>/branches/{branch}/heterogeneous.tsv"
     resources:
-        gpu=1,
+        gpu=gpu_of("heterogeneous"),
     params:
         settings=branch_settings("heterogeneous"),
         version=STEP_FORMAT["heterogeneous"],

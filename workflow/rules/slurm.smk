@@ -1,7 +1,12 @@
-"""Jobs are not forgotten while SLURM does not answer.
+"""What SLURM needs beside its executor.
 
-When no status query succeeds, the executor (2.8) drops every job that it waits for, and then waits
-for ever. Here they stay active until SLURM can be asked again.
+Jobs are not forgotten while SLURM does not answer: when no status query succeeds, the executor (2.8)
+drops every job that it waits for, and then waits for ever. Here they stay active until SLURM can be
+asked again.
+
+Jobs get the threads that they ask for: Snakemake holds them to `--cores` wherever they run, which
+profiles/default takes from the machine that submits. Where other machines run them, and a profile
+says `max-threads` of those, that is the limit.
 """
 
 import sys
@@ -29,3 +34,7 @@ def stay_with_jobs(executor):
 # Snakemake imports it where it is installed. This file is read once in each process.
 if "snakemake_executor_plugin_slurm" in sys.modules:
     stay_with_jobs(sys.modules["snakemake_executor_plugin_slurm"].Executor)
+
+
+if workflow.resource_settings.nodes and workflow.resource_settings.max_threads:
+    workflow.global_resources["_cores"] = None

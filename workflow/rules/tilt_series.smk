@@ -12,6 +12,7 @@ rule simulate_tilt_series:
         "<benchmarks>/tilt_series/{series}/simulate.tsv"
     params:
         settings=lambda wildcards: CONFIG.tilt_series[wildcards.series].simulate.model_dump_json(),
+        stamp=simulation_stamp("tilt_series"),
         version=STEP_FORMAT["simulate_tilt_series"],
         out=subpath(output.record, parent=True),
     message:
@@ -36,7 +37,7 @@ rule extract:
     params:
         series=extracted_series,
         particles=extracted_particles,
-        stamps=extraction_stamps,
+        stamp=extraction_stamp,
         settings=extract_settings,
         version=STEP_FORMAT["extract"],
         out=subpath(output.part, ancestor=3),
