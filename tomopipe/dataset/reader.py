@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -102,9 +103,14 @@ def _thinned(counts: Indices, fraction: float, draw: NDArray[np.uint16]) -> tupl
 
 
 def _window_radius(store: Store) -> float:
-    """Radius (pixels) of the window that `prepare` laid over the images, at half of its edge."""
+    """Radius (pixels) of the window that `prepare` laid over the images, at half of its edge.
+
+    At most that of a disc with the area of the box.
+    """
     settings = PrepareSettings.model_validate(store.meta["settings"])
-    return 0.25 * store.box * (settings.window_inner + settings.window_outer)
+    half = 0.25 * (settings.window_inner + settings.window_outer)
+    radius: float = store.box * min(half, 1 / math.sqrt(math.pi))
+    return radius
 
 
 class Reader:
