@@ -71,6 +71,19 @@ def test_an_interrupted_fit_goes_on_from_its_linear_model(planted, tmp_path, mon
     assert (tmp_path / "out/latents.parquet").is_file()
 
 
+def test_clusters_are_the_linear_models_also_where_the_network_is_taken(
+    planted, tmp_path, monkeypatch
+):
+    linear = LinearSettings(components=3, rounds=8)
+    fit(planted.store, tmp_path / "without", FitSettings(network="never", linear=linear))
+    better = Comparison(mean=1.0, linear=0.9, network=0.8, sigmas=9.0, particles=100)
+    monkeypatch.setattr("tomopipe.analysis.fit.compare", lambda *args: better)
+    settings = FitSettings(network="always", linear=linear, heterogeneous=SMALL)
+    assert fit(planted.store, tmp_path / "with", settings)["model"] == "network"
+    one, two = (pd.read_parquet(tmp_path / d / "clusters.parquet") for d in ("without", "with"))
+    pd.testing.assert_frame_equal(one, two)
+
+
 def test_without_held_out_tilts_no_network_is_trained(planted, tmp_path, monkeypatch):
     """There would be nothing to judge it by."""
     settings = FitSettings(

@@ -47,7 +47,8 @@ def fit(
     """Fit a data set without choosing a model; returns what `fit.json` says.
 
     Leaves the better model's files in `out` (a folder that `analyze` and `volumes` read), with
-    `latents.parquet` and `clusters.parquet` (uid, cluster, probability, …) by uid and `fit.json`.
+    `latents.parquet` and `clusters.parquet` (uid, cluster, probability, …; always of the linear
+    model's latents) by uid and `fit.json`.
     If the network was better, the linear model stands in `out/linear`.
 
     Parameters
@@ -72,7 +73,7 @@ def fit(
     work = state or out.with_name(f"{out.name}.state")
     store = Store.open(store_path, uids)
     chosen, compared = _models(store, uids, settings, work, target)
-    found = _states(chosen, settings)
+    found = _states(work / "linear", settings)
     clusters = cluster_table(found, store.uids)
     record = {
         "step_format": STEP_FORMAT,
@@ -98,7 +99,11 @@ def fit(
 
 
 def _states(model: Path, settings: FitSettings) -> Findings:
-    """Clusters of a model's latents, by the method that `analyze` takes too, and nothing else."""
+    """Clusters of the linear model's latents, by the method that `analyze` takes too.
+
+    Of both models: a network's latents form no Gaussian states, and a mixture that finds its number
+    of states by itself cuts them into too many (docs/benchmarks.md, `ari_auto`).
+    """
     wanted = AnalysisSettings(
         clusters=settings.clusters, umap=False, coordinate=False, seed=settings.seed
     )

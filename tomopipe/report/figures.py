@@ -32,8 +32,7 @@ def histogram(values: Sequence[float], label: str, what: str, *, bins: int = 30)
         return None
     low, high = finite.min(), finite.max()
     whole = bool(np.all(finite == np.round(finite))) and high - low < 80
-    places = np.arange(low, high + 1) if whole else np.unique(finite.round(6))
-    edges = _edges(places, bins)
+    edges = _edges(np.unique(finite.round(6)), bins, whole=whole)
     counts, _ = np.histogram(finite, edges)
     x = axis(finite.tolist(), label) if high > low else Axis(edges[0], edges[-1], label)
     ticks = x.ticks or {low: f"{low:g}"}
@@ -44,14 +43,16 @@ def histogram(values: Sequence[float], label: str, what: str, *, bins: int = 30)
     return charts.bars(edges.tolist(), counts.tolist(), x, y, title=f"{what} by {label}")
 
 
-def _edges(places: npt.NDArray[Any], bins: int) -> npt.NDArray[Any]:
+def _edges(places: npt.NDArray[Any], bins: int, *, whole: bool) -> npt.NDArray[Any]:
     """Edges of bins for values at these sorted places."""
     low, high = float(places[0]), float(places[-1])
     step = float(np.diff(places).min()) if len(places) > 1 else 1.0
     count = round((high - low) / step)
     edges: npt.NDArray[Any] = low + step * (np.arange(count + 2) - 0.5)
+    if count < 80 and len(places) > 0.5 * count:
+        return edges
     # with most places empty the values are not on a grid
-    return edges if count < 80 and len(places) > 0.5 * count else np.linspace(low, high, bins + 1)
+    return np.arange(low - 0.5, high + 1.5) if whole else np.linspace(low, high, bins + 1)
 
 
 def fsc(
