@@ -11,6 +11,8 @@ matplotlib.use("Agg")
 import numpy as np
 from matplotlib import pyplot as plt
 
+from benchmarks.heterogeneity.report import quality as measure
+
 Groups = dict[tuple[Any, ...], dict[str, list[dict[str, Any]]]]
 _BOUNDS = {"oracle": ("black", "-"), "supervised": ("black", ":")}
 
@@ -40,25 +42,25 @@ def parts(groups: Groups) -> dict[tuple[str, int, str], dict[str, dict[str, list
     return out
 
 
-def score(name: str) -> str:
-    """Name of the figure that tells most about a set."""
-    return "spearman" if name in ("motion", "wide") else "ari"
+def qualities(rows: list[Any]) -> list[float]:
+    """The figure that tells most, of those rows that have it."""
+    return [row[figure] for row in rows if (figure := measure(row)) in row]
 
 
 def quality(part: dict[str, Any], colours: dict[str, str], path: Path) -> None:
     """Bars of the mean, whiskers from the lowest to the highest seed, lines at the bounds."""
     figure, axes = plt.subplots(figsize=(6.4, 2.6), layout="constrained")
     width = 0.8 / max(len(colours), 1)
-    for i, (name, methods) in enumerate(part.items()):
+    for i, methods in enumerate(part.values()):
         for j, (method, colour) in enumerate(colours.items()):
-            values = [r[score(name)] for r in methods.get(method, []) if score(name) in r]
+            values = qualities(methods.get(method, []))
             if values:
                 mean, x = np.mean(values), i - 0.4 + (j + 0.5) * width
                 # a mean of equal values can be off by its last digit
                 spread = np.clip([[mean - min(values)], [max(values) - mean]], 0, None)
                 axes.bar(x, mean, width * 0.9, color=colour, yerr=spread, ecolor="grey")
         for bound, (colour, style) in _BOUNDS.items():
-            values = [r[score(name)] for r in methods.get(bound, []) if score(name) in r]
+            values = qualities(methods.get(bound, []))
             if values:
                 axes.hlines(np.mean(values), i - 0.42, i + 0.42, colour, style, lw=1)
     for method, colour in colours.items():
@@ -66,7 +68,7 @@ def quality(part: dict[str, Any], colours: dict[str, str], path: Path) -> None:
     for bound, (colour, style) in _BOUNDS.items():
         axes.plot([], [], style, color=colour, lw=1, label=bound)
     axes.set_xticks(range(len(part)), part)
-    axes.set(ylim=(0, 1.05), ylabel="ARI (motion, wide: Spearman)")
+    axes.set(ylim=(0, 1.05), ylabel="ARI (motions: Spearman)")
     figure.legend(loc="outside right upper", frameon=False)
     save(figure, path)
 
@@ -85,17 +87,17 @@ def seconds(part: dict[str, Any], colours: dict[str, str], path: Path) -> bool:
     for axes, (name, methods) in zip(grid[0], part.items(), strict=True):
         for method, colour in colours.items():
             for row in methods.get(method, []):
-                if score(name) in row:
+                if (known := measure(row)) in row:
                     timed = True
-                    axes.plot(row["seconds"], row[score(name)], "o", ms=3, color=colour)
-                    line = [(e["seconds"], e[score(name)]) for e in row["epochs"]]
+                    axes.plot(row["seconds"], row[known], "o", ms=3, color=colour)
+                    line = [(e["seconds"], e[known]) for e in row["epochs"]]
                     axes.plot(*zip(*line, strict=True) if line else ([], []), color=colour, lw=0.7)
         for bound, (colour, style) in _BOUNDS.items():
-            values = [r[score(name)] for r in methods.get(bound, []) if score(name) in r]
+            values = qualities(methods.get(bound, []))
             if values:
                 axes.axhline(np.mean(values), color=colour, ls=style, lw=0.8)
         axes.set(title=name, xscale="log", xlabel="seconds", ylim=(0, 1.05))
-    grid[0][0].set_ylabel("ARI (motion: Spearman)")
+    grid[0][0].set_ylabel("ARI (motions: Spearman)")
     if timed:
         save(figure, path)
     else:

@@ -233,15 +233,13 @@ def _analysis(path: Path) -> AnalysisRecord | None:
 def _of_these_clusters(path: Path, analysis: AnalysisRecord | None) -> dict[str, Any] | None:
     """A record on clusters; None where it is missing or says things of clusters before these."""
     info = _if_there(path, read_json)
-    if info is None:
-        return None
-    made_on, now = info.get("clusters_fingerprint"), (analysis.info if analysis else {})
-    return None if _is_stale(made_on, now) else info
+    return None if info is None or _is_stale(info, analysis) else info
 
 
-def _is_stale(made_on: str | None, analysis: dict[str, Any]) -> bool:
+def _is_stale(record: dict[str, Any], analysis: AnalysisRecord | None) -> bool:
     """Whether something was made on other clusters than an analysis has now."""
-    return made_on is not None and analysis.get("fingerprint") not in (None, made_on)
+    made_on, now = record.get("clusters_fingerprint"), (analysis.info if analysis else {})
+    return made_on is not None and now.get("fingerprint") not in (None, made_on)
 
 
 def _classes(path: Path, analysis: AnalysisRecord | None) -> ClassesRecord | None:
@@ -300,5 +298,5 @@ def _selection(path: Path, analysis: AnalysisRecord | None) -> SelectionRecord |
     return SelectionRecord(
         decided_by="person" if overruled else str(selection.get("decided_by", "")),
         decisions=tuple(decisions),
-        stale=_is_stale(selection.get("clusters_fingerprint"), analysis.info if analysis else {}),
+        stale=_is_stale(selection, analysis),
     )

@@ -86,8 +86,8 @@ def verdict(
     if not (np.isfinite(loss).all() and len(loss)):
         return _by_latents(moved, limits)
     smooth = _median3(loss)
-    known = baseline is not None and np.isfinite(baseline)
-    start = float(baseline) if known and baseline is not None else float(loss[0])
+    known = baseline is not None and math.isfinite(baseline)
+    start = float(loss[0] if baseline is None or not known else baseline)
     best, gained = int(np.argmin(loss)) + 1, start - float(smooth.min())
     if gained <= 0:
         nothing = "that of predicting nothing" if known else "after the first epoch"
