@@ -96,15 +96,18 @@ def clusters(
 
 
 def alone_clusters(made: Made, folder: Path, latents: Latents) -> NDArray[np.int64]:
-    """Labels in the order of `latents`, their number found by the default's mixture.
+    """Labels in the order of `latents`, their number found as `analyze` finds it by itself.
 
-    The same for every method, so that no method has it better by its number of clusters.
+    The same for every method, so that no method has it better by its number of clusters: by the
+    mixture, on the latents of the linear model where a network began from one.
     """
     own = own_clusters(folder, latents)
     if own is not None:
         return own
     settings = AnalysisSettings(clusters="auto", umap=False, coordinate=False, seed=made.seed)
-    found = explore(latents, settings, others=False)
+    start = folder.parent / "start"
+    linear = read_latents(start / "latents.parquet") if start.is_dir() else None
+    found = explore(latents, settings, others=False, linear=linear)
     return _in_order(found, found.chosen.labels, latents)
 
 

@@ -1,19 +1,28 @@
 from __future__ import annotations
 
+import shutil
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.metrics import adjusted_rand_score
 
+from tomopipe.analysis import cluster_maps
 from tomopipe.analysis.analyze import analyze, explore
 from tomopipe.analysis.clusters import clusters_fingerprint
-from tomopipe.analysis.compare import correlation_matrix
+from tomopipe.analysis.compare import correlation_matrix, fsc_table, mask_of, resolution
 from tomopipe.analysis.latent import Latents, read_latents
 from tomopipe.analysis.volumes import decode
 from tomopipe.config.analysis import AnalysisSettings
 from tomopipe.errors import InputError, StateError
-from tomopipe.io.atomic import read_json, read_parquet
+from tomopipe.io.atomic import read_json, read_parquet, write_json, write_parquet
 from tomopipe.io.mrc import read_volume
+from tomopipe.physics.fourier import fft3c, frequencies, ifft3c
+from tomopipe.physics.fsc import fsc
+from tomopipe.physics.project import lowpass
+from tomopipe.simulate.phantom import complex_in_state
 
 SETTINGS = AnalysisSettings(
     clusters=3, method="kmeans", umap=False, traversal=4, traversal_components=2
@@ -98,6 +107,55 @@ def test_particles_without_latents_are_refused(planted, planted_model, tmp_path)
             ["nowhere/1", planted.truth.index[0]],
         )
     assert not (tmp_path / "a").exists()
+
+
+def test_the_resolution_of_a_cluster_is_not_that_of_its_mask(planted, monkeypatch, tmp_path):
+    """Halves that share nothing beyond 62 Å, Wiener-filtered as clusters' maps are, in a mask."""
+    box, pixel = 32, 10.0
+    noise = [torch.randn((box,) * 3, generator=torch.Generator().manual_seed(k)) for k in (1, 2)]
+    blob = lowpass(
+        torch.from_numpy(complex_in_state("whole").volume(box, pixel).numpy()), box * pixel / 62
+    )
+    halves = [blob / blob.std() + n for n in noise]
+    curve = fsc(*halves)
+    gain = torch.cat([curve[:1], curve.clamp(0.01), curve[-1:].clamp(0.01)]).float()
+    shell = frequencies(box, 3).round().long().clamp(max=box // 2)
+    filtered = [ifft3c(fft3c(half) * gain[shell]).real for half in halves]
+    maps = SimpleNamespace(
+        map=sum(filtered), half1=filtered[0], half2=filtered[1], unfiltered=tuple(halves)
+    )
+    monkeypatch.setattr(cluster_maps, "half_maps", lambda *args: maps)
+    store = SimpleNamespace(
+        pixel_size=pixel, half=np.array([1, 2]), uids=np.array(["a", "b"], object)
+    )
+    labels = pd.Series([0, 0], index=["a", "b"])
+    (found,) = cluster_maps.write_cluster_maps(store, labels, tmp_path)
+    assert 45 < found < 80
+    leaked = fsc_table(*(f.numpy() for f in filtered), mask_of(maps.map.numpy()), pixel)
+    assert resolution(leaked, pixel) < 40  # what stood in reports
+
+
+def test_the_linear_model_that_fit_left_beside_its_network_counts_clusters(
+    planted, planted_model, tmp_path
+):
+    network = tmp_path / "network"
+    shutil.copytree(planted.model, network)
+    shutil.copytree(planted.model, network / "linear")
+    write_json(network / "config.json", {"kind": "heterogeneous"})
+    short = {"backprojection": False, "traversal_components": 0, "umap": False}
+    by_fit = analyze(planted.store, network, tmp_path / "a", AnalysisSettings(**short))
+    assert by_fit["k_of_linear_model"]
+    given = analyze(
+        planted.store, planted.model, tmp_path / "b", AnalysisSettings(**short), None, planted.model
+    )
+    assert given["k_of_linear_model"]
+    assert list(given["counts"]) == list(by_fit["counts"])
+    alone = analyze(planted.store, planted.model, tmp_path / "c", AnalysisSettings(**short))
+    assert not alone["k_of_linear_model"]
+    table = read_parquet(network / "linear" / "latents.parquet").iloc[1:]
+    write_parquet(network / "linear" / "latents.parquet", table)
+    with pytest.raises(StateError, match=r"linear/latents\.parquet lacks 1 of"):
+        analyze(planted.store, network, tmp_path / "d", AnalysisSettings(**short))
 
 
 def test_smaller_maps(planted, planted_model, tmp_path):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from sklearn.metrics import adjusted_rand_score
 
+from tomopipe.analysis.analyze import linear_beside
 from tomopipe.analysis.fit import fit, reason, wants_network
 from tomopipe.config.fit import FitSettings, NetworkSettings
 from tomopipe.config.linear import LinearSettings
@@ -82,6 +83,24 @@ def test_clusters_are_the_linear_models_also_where_the_network_is_taken(
     assert fit(planted.store, tmp_path / "with", settings)["model"] == "network"
     one, two = (pd.read_parquet(tmp_path / d / "clusters.parquet") for d in ("without", "with"))
     pd.testing.assert_frame_equal(one, two)
+
+
+def test_a_fit_leaves_nothing_of_the_model_that_was_there(planted, tmp_path, monkeypatch):
+    """A network's folder holds its linear model, by which `analyze` counts clusters."""
+    linear = LinearSettings(components=3, rounds=3)
+    better = Comparison(mean=1.0, linear=0.9, network=0.8, sigmas=9.0, particles=100)
+    monkeypatch.setattr("tomopipe.analysis.fit.compare", lambda *args: better)
+    settings = FitSettings(network="always", linear=linear, heterogeneous=SMALL)
+    out = tmp_path / "fit"
+    fit(planted.store, out, settings)
+    assert linear_beside(out) == out / "linear"
+    (out / "notes.txt").write_text("of the user")
+    fit(planted.store, out, FitSettings(network="never", linear=linear))
+    alone = tmp_path / "alone"
+    fit(planted.store, alone, FitSettings(network="never", linear=linear))
+    names = {path.name for path in alone.iterdir()}
+    assert {path.name for path in out.iterdir()} == names | {"notes.txt"}
+    assert linear_beside(out) is None
 
 
 def test_without_held_out_tilts_no_network_is_trained(planted, tmp_path, monkeypatch):

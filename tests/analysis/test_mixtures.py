@@ -121,6 +121,27 @@ def test_labels_do_not_depend_on_the_scale_of_a_networks_latents(states, scale):
     assert found.min(axis=0).max() < 0.1 * scale
 
 
+def test_a_network_gets_as_many_clusters_as_the_linear_model_has_states(states):
+    """A network that bends its states: their Gaussians are many, their number is three."""
+    truth, *_, latents, _ = states
+    bent = np.column_stack([latents.z, latents.z[:, :2] ** 2, latents.z[:, 0] * latents.z[:, 1]])
+    network = replace(latents, z=3 * np.tanh(bent), covariance=None)
+    settings = AnalysisSettings(umap=False, coordinate=False)
+    alone, counted = (
+        explore(network, settings, others=False, linear=linear) for linear in (None, latents)
+    )
+    assert len(alone.chosen.centres) > 3
+    assert not alone.counted
+    assert len(counted.chosen.centres) == 3
+    assert counted.counted
+    scores = [adjusted_rand_score(truth, found.chosen.labels) for found in (alone, counted)]
+    assert scores[1] > scores[0] + 0.1
+    two = settings.model_copy(update={"clusters": 2})
+    asked = explore(network, two, others=False, linear=latents)
+    assert len(asked.chosen.centres) == 2
+    assert not asked.counted
+
+
 def test_stray_particles_take_no_part_in_the_fit():
     """Four strays among two states of 200: asked for two clusters, the states are the clusters."""
     rng = np.random.default_rng(0)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from tomopipe.analysis.clusters import clusters_fingerprint
 from tomopipe.analysis.select import select
 from tomopipe.analysis.selection import read_selection, write_selection
 from tomopipe.cli.main import main
+from tomopipe.cli.settings import add_settings, read_settings
 from tomopipe.config.analysis import Select
 from tomopipe.errors import ConfigError, InputError, StateError
 from tomopipe.io.atomic import read_json
@@ -348,6 +350,13 @@ def test_a_selection_inside_another_is_checked_like_any(tree):
     assert not Select.model_validate({"any_of": [A, {"not": {}}]}).decided
     with pytest.raises(ValidationError):
         Select.model_validate({"any_of": []})
+
+
+def test_everything_is_a_flag(tree):
+    parser = argparse.ArgumentParser()
+    add_settings(parser, Select)
+    assert read_settings(parser.parse_args(["--all"]), Select).all
+    assert read_settings(parser.parse_args([]), Select).all is None
 
 
 def test_selections_inside_another_on_the_command_line(tree):

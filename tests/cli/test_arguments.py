@@ -65,6 +65,13 @@ def test_without_decisions_nothing_is_junk(branch: Path) -> None:
     assert "junk" not in found
 
 
+def test_decisions_of_a_stage_that_was_taken_out_do_not_count(branch: Path) -> None:
+    assert "junk" in groups(branch)
+    found = groups(branch, decided=False)
+    assert "junk" not in found
+    assert len(found["kept"]) == len(kept_uids(branch / "selected.parquet") or [])
+
+
 def test_decisions_on_other_clusters_are_refused(branch: Path) -> None:
     other = pd.DataFrame({"uid": UIDS, "cluster": [0, 1, 2, 0, 1, 2]})
     write_parquet(branch / "analysis" / "clusters.parquet", other)

@@ -52,4 +52,4 @@ def test_configs_of_readme_and_quickstart_are_valid() -> None:
     assert parse_config(yaml.safe_load(whole)).ready == ("pilot", "clean")
     first, second = blocks(ROOT / "docs" / "quickstart.md", "yaml")
     config = parse_config(yaml.safe_load(first + second))
-    assert config.ready == ("pilot", "clean", "state_a")
+    assert config.ready == ("pilot", "neural", "state_a")

@@ -177,6 +177,18 @@ def test_picks_are_cut_out_of_tilt_series(cells, tmp_path, capsys) -> None:
     assert sum(planned(tmp_path, out).values()) > 10
 
 
+def test_settings_of_reading_reach_the_config(cells, tmp_path, capsys) -> None:
+    out = tmp_path / "my.yaml"
+    words = ["--tilt-series", str(cells.series), "--read"]
+    assert init(cells.star, out, *words, '{"dose_per_tilt": 2.5, "hand": 1}') == 0
+    (source,) = read_config(out).tilt_series.values()
+    assert (source.read.dose_per_tilt, source.read.hand) == (2.5, 1)
+    for wrong, named in (('{"hnd": 1}', "hand"), ("{", "not valid JSON"), ("[1]", "--read")):
+        assert init(cells.star, out, *words, wrong, "--force") == 2
+        error = capsys.readouterr().err
+        assert named in error and error.count("\n") == 1
+
+
 def test_the_box_follows_the_diameter(cells) -> None:
     pixel = 8.0
     seen = [look_at_series(cells.star, Cut(cells.series, pixel, d)) for d in (300.0, 600.0)]
@@ -189,6 +201,7 @@ def test_the_box_follows_the_diameter(cells) -> None:
     ("words", "named"),
     [
         (["--diameter-angstrom", "300"], "--tilt-series"),
+        (["--read", "{}"], "--tilt-series"),
         (["--tilt-series", "x", "--data-dir", "y"], "--data-dir"),
         (["--tilt-series", "nowhere"], "nowhere"),
     ],

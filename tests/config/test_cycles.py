@@ -60,6 +60,12 @@ def test_replicates_differ_in_their_seeds_and_run_what_is_compared() -> None:
     assert found.lineage("pilot_replicate2") == ["pilot_replicate2"]
 
 
+def test_a_seed_too_large_for_replicates_is_refused() -> None:
+    branch = {"fit": {"seed": 2**31 - 1}, "replicates": 3}
+    with pytest.raises(ConfigError, match="leaves no room for replicates"):
+        config(a=PILOT | branch)
+
+
 def test_replicates_of_a_cycle_are_of_its_last_round() -> None:
     found = config(pilot=PILOT | {"repeat": {"rounds": 2}, "replicates": 2})
     assert list(found.branches) == ["pilot_round1", "pilot", "pilot_replicate2"]

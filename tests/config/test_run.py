@@ -12,6 +12,7 @@ import pytest
 from tomopipe.config import Config, parse_config, read_config
 from tomopipe.config.fit import FitSettings
 from tomopipe.config.training import HeterogeneousSettings
+from tomopipe.config.yaml_text import load_yaml
 from tomopipe.errors import ConfigError
 
 
@@ -21,6 +22,16 @@ def raw(**branches: Any) -> dict[str, Any]:
 
 ROOT = {"dataset": "sim", "consensus": {}, "linear": {}, "analysis": {}, "junk": {}}
 MORE: dict[str, Any] = {"consensus": {}, "junk": {}}
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    """Python's YAML keeps the last of two branches of one name and says nothing."""
+    path = tmp_path / "my.yaml"
+    path.write_text("results: out\nbranches:\n  a: {}\n  b: {}\n  a: {parent: b}\n")
+    with pytest.raises(ConfigError, match=r"my.yaml.*'a' stands twice, in lines 3 and 5"):
+        read_config(path)
+    merged = load_yaml("base: &base {zdim: 4}\na: {<<: *base, zdim: 8}\nb: {<<: *base}\n")
+    assert merged == {"base": {"zdim": 4}, "a": {"zdim": 8}, "b": {"zdim": 4}}
 
 
 def child(parent: str, **more: Any) -> dict[str, Any]:

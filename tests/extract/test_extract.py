@@ -208,6 +208,37 @@ def test_parts_of_two_alignments_are_not_joined(data, tmp_path):
         join(tmp_path / "out")
 
 
+def test_the_command_line_knows_alignments_apart(data, tmp_path, capsys):
+    for name in ("first", "second"):
+        write_tilt_series(tmp_path / name, list(data.series().values()), "relion5")
+    for part, name in enumerate(("first", "second")):
+        words = ["extract", str(tmp_path / name), "--particles", str(data.star), "--box", "48"]
+        words += ["--pixel-size-angstrom", "6.5", "--no-normalize", "--out", str(tmp_path / "out")]
+        assert main([*words, "--part", f"{part}/2"]) == 0
+    assert main(["extract", "--out", str(tmp_path / "out"), "--join"]) == 2
+    assert "or alignments" in capsys.readouterr().err
+
+
+def test_parts_of_another_number_of_jobs_go(data, tmp_path):
+    particles = read_particles(data.star)
+    settings = ExtractSettings(box=48, pixel_size_angstrom=6.5, normalize=False)
+    out = tmp_path / "out"
+    for part in ((0, 1), (0, 2), (1, 2)):
+        extract(data.series(), particles, out, settings, part=part)
+    join(out, 2)
+    assert sorted(path.name for path in (out / "parts").iterdir()) == ["0_of_2", "1_of_2"]
+
+
+def test_tomograms_of_one_file_name_are_refused(data, tmp_path):
+    rows = [dict(row) for world in data.worlds.values() for row in world.rows()]
+    for row in rows:
+        row["rlnTomoName"] = "a/b" if row["rlnTomoName"] == "TS_1" else "a_b"
+    particles = read_particles(write_star(tmp_path / "particles.star", rows))
+    settings = ExtractSettings(box=48, pixel_size_angstrom=6.5)
+    with pytest.raises(InputError, match="a/b and a_b would share one folder"):
+        extract({}, particles, tmp_path / "out", settings)
+
+
 def replace_box(settings, box):
     return settings.model_copy(update={"box": box})
 
@@ -292,6 +323,15 @@ def test_warptools_counts_coordinates_in_pixels_of_its_images(data, plain, tmp_p
     found = read_particles(star, 10.0)
     assert found.uid.tolist() == [f"TS_1/{k}" for k in range(1, 5)]
     np.testing.assert_allclose(found.coordinate - size / 2, read_world(data).coordinate, atol=1e-6)
+    # Warp's template matching writes shares of the tomogram's size
+    for row in picks:
+        for axis, length in zip("XYZ", size, strict=True):
+            row[f"rlnCoordinate{axis}"] = row[f"rlnCoordinate{axis}"] * 10.0 / length
+    found = read_particles(write_star(tmp_path / "matching.star", picks))
+    centred = found.from_centre(data.series()["TS_1"])
+    np.testing.assert_allclose(centred, read_world(data).coordinate, atol=1e-3)
+    with pytest.raises(ConfigError, match="from 0 to 1, shares of the tomogram's size"):
+        read_particles(tmp_path / "matching.star", 10.0)
 
 
 def read_world(data):

@@ -77,7 +77,8 @@ def test_outside_particles_can_be_dropped(data, tmp_path):
 
 
 def test_blank_images_and_images_that_are_not_numbers(data, tmp_path):
-    for value, words in ((5.0, "is blank around a particle"), (np.nan, "are not finite numbers")):
+    blank = "is blank around a particle"
+    for value, words in ((5.0, blank), (1000.3, blank), (np.nan, "are not finite numbers")):
         world = data.worlds["TS_1"]
         with mrcfile.new(tmp_path / "TS_1.st", overwrite=True) as mrc:
             mrc.set_data(np.full((5, 450, 480), value, dtype=np.float32))

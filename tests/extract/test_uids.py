@@ -26,13 +26,13 @@ def compare(star, out):
 
 def test_relion5(tmp_path):
     found = compare(make("relion5", tmp_path / "made").write(), tmp_path / "dataset")
-    assert not found.corner
+    assert found.counted == "centre"
 
 
 def test_warptools_real_data(shared_data, tmp_path):
     (star,) = (shared_data / "warptools_ribosome_32").glob("*_optimisation_set.star")
     found = compare(star, tmp_path / "dataset")
-    assert found.corner and len(found) == 40
+    assert found.counted == "corner" and len(found) == 40
     assert found.uid[0] == "Unt_083/1" and found.tomogram[0] == "Unt_083.tomostar"
 
 

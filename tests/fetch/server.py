@@ -80,8 +80,16 @@ class _Handler(BaseHTTPRequestHandler):
             self._file(server.files[path])
         elif path.endswith("/") and any(name.startswith(path) for name in server.files):
             self._page(listing(path, server.files))
+        elif any(name.startswith(f"{path}/") for name in server.files):
+            self._redirect(f"{self.path}/")  # as Apache does with folders
         else:
             self._status(404)
+
+    def _redirect(self, to: str) -> None:
+        self.send_response(301)
+        self.send_header("Location", to)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
 
     def _page(self, text: str) -> None:
         body = text.encode()

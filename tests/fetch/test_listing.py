@@ -67,6 +67,15 @@ def test_only_folders_that_patterns_lead_to_are_visited(server: Server, download
     assert {file.path for file in every} >= {"data/movies/day1/m.tif"}
 
 
+def test_a_folder_without_a_slash_is_said(server: Server, download: Make) -> None:
+    """Web servers lead from a folder's name to its page, which is no file of the set."""
+    server.serve("/set/data/stacks/a.mrcs", b"bytes")
+    wanted = download(files=["data/stacks"])
+    with pytest.raises(DownloadError, match="data/stacks is a folder: write it with a slash"):
+        fetch(wanted)
+    assert not (wanted.folder / "data" / "stacks").exists()
+
+
 def test_a_folder_with_a_slash_is_all_below_it(server: Server, download: Make) -> None:
     for path in ("stars/a.star", "stars/old/b.star", "stars2/c.star"):
         server.serve(f"/set/{path}", b"bytes")

@@ -65,6 +65,11 @@ def test_downloads_of_a_config(
     assert (tmp_path / "data" / "particles.star").exists()
 
 
+def test_settings_do_not_go_with_a_config(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fetch", "--config", "my.yaml", "--attempts", "3"]) == 2
+    assert "--attempts does not go with --config" in capsys.readouterr().err
+
+
 def test_a_data_set_names_downloads_that_exist(server: Server) -> None:
     run = run_of(server)
     run["datasets"]["box"]["fetch"] = ["stack"]

@@ -83,6 +83,30 @@ def test_a_linked_directory_is_written_where_it_lies(tmp_path, monkeypatch):
     assert [p.name for disk in disks for p in disk.iterdir()] == ["out", "out"]
 
 
+def test_a_swap_that_is_killed_leaves_no_record(tmp_path, monkeypatch):
+    """A folder of two results must not look like one that was finished."""
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in ("a.mrc", "b.mrc", "record.json"):
+        (out / name).write_text("old")
+    real, left = Path.replace, iter(())
+
+    def replace(path, to):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return real(path, to)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    for renames in range(1, 6):  # one takes the record away, the sixth brings it
+        left = iter(range(renames))
+        with pytest.raises(KeyboardInterrupt), atomic_directory(out) as folder:
+            for name in ("a.mrc", "b.mrc", "record.json"):
+                (folder / name).write_text("new")
+        assert not (out / "record.json").exists()
+        for name in ("a.mrc", "b.mrc", "record.json"):
+            (out / name).write_text("old")
+
+
 def test_json_takes_numpy_and_not_a_number(tmp_path):
     write_json(tmp_path / "a.json", {"a": np.float32(1.5), "b": np.arange(2), "c": float("nan")})
     assert read_json(tmp_path / "a.json") == {"a": 1.5, "b": [0, 1], "c": None}

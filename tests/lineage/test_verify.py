@@ -119,6 +119,13 @@ def test_what_does_not_hold_is_named(
     assert lines[-1].startswith("to mend: ") and (again or "") in lines[-1]
 
 
+def test_a_decision_that_cannot_be_read_is_a_finding(run: Run) -> None:
+    """The list of findings goes on after it."""
+    path = run.root / "branches/a/selection.yaml"
+    path.write_text(path.read_text() + "clusters: [\n")
+    assert ("changed", "branches/a/selection.yaml") in found(verify(run.root), run.root)
+
+
 def test_settings_are_those_of_the_config(run: Run) -> None:
     other = config_of(run.root, components=5)
     verified = verify(run.root, other)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tomopipe.lineage import watched
+from tomopipe.lineage import digest, watched
 from tomopipe.lineage.watched import Watch
 
 
@@ -75,7 +75,12 @@ def test_only_what_has_changed_is_read_again(
     stamps.of(star)
     read: list[str] = []
     digest = watched.file_digest
-    monkeypatch.setattr(watched, "file_digest", lambda path: read.append(path.name) or digest(path))
+
+    def noted(path: Path, **how: bool) -> str:
+        read.append(path.name)
+        return digest(path, **how)
+
+    monkeypatch.setattr(watched, "file_digest", noted)
     stamps.of(star)
     assert read == []
     star.with_name("run_data.star").write_text("data_\n")
@@ -92,6 +97,35 @@ def test_of_a_folder_its_text_files_count(tmp_path: Path, stamps: Stamps) -> Non
     assert stamps.of(folder) == before
     (folder / "two.tlt").write_text("2\n")
     assert stamps.of(folder) != before
+
+
+def test_a_large_file_counts_to_its_last_byte(
+    star: Path, stamps: Stamps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lineage samples large files; a corrected row of a STAR file must not be missed."""
+    monkeypatch.setattr(digest, "LARGE_BYTES", 1 << 10)
+    monkeypatch.setattr(digest, "_BLOCK", 16)
+    particles = star.with_name("run_data.star")
+    rows = ["data_particles\n"] + [f"row {n:04d}\n" for n in range(1000)]
+    particles.write_text("".join(rows))
+    before = stamps.of(star)
+    rows[50] = "row 9999\n"
+    particles.write_text("".join(rows))
+    assert stamps.of(star) != before
+
+
+def test_a_closed_file_is_not_there(star: Path, stamps: Stamps) -> None:
+    closed = star.with_name("run_data.star")
+    real = Path.is_file
+
+    def is_file(path: Path) -> bool:
+        if path == closed:
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "is_file", is_file)
+        assert stamps.of(star) and stamps.of(closed)
 
 
 def test_where_nothing_can_be_remembered_it_is_read(star: Path, tmp_path: Path) -> None:

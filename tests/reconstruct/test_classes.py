@@ -1,6 +1,7 @@
 """Classes are held against their own particles: true ones stand, shuffled ones do not."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from tomopipe.reconstruct.class_figures import Class, Volumes, class_figures
 from tomopipe.reconstruct.classes import validate_classes
 from tomopipe.reconstruct.mask import automatic_mask
 from tomopipe.reconstruct.resolution import half_map_curves
+from tomopipe.reconstruct.verdict import ClassFigures, verdict
 from tomopipe.simulate.particles import true_volume
 
 STATES = ("whole", "no_lobe")
@@ -79,6 +81,35 @@ def test_classes_of_nothing_but_noise_are_not_supported(tmp_path, seed):
     rows = class_figures(found, Volumes(tmp_path, 32), whole, 10.0, ClassesSettings())
     assert [row.supported for row in rows] == [False, False]
     assert all("as those of noise do" in row.reason for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({}, "its own particles show it"),
+        ({"particles": 3}, "fewer than"),
+        ({"resolution_0143_angstrom": None}, "one half-set"),
+        ({"resolution_0143_angstrom": 170.0}, "as those of noise do"),
+        ({"resolution_0143_angstrom": 60.0}, "as many particles of all classes"),
+        ({"model_resolution_05_angstrom": 90.0}, "its map agrees with the model to 90 Å only"),
+        ({"difference_cc": 0.05}, "does not differ from the others as the model says"),
+        ({"difference_cc": None}, "its own particles show it"),
+    ],
+)
+def test_each_objection_has_its_case(changed, words):
+    row = ClassFigures(
+        cluster=0,
+        particles=200,
+        resolution_0143_angstrom=30.0,
+        resolution_05_angstrom=40.0,
+        expected_0143_angstrom=28.0,
+        model_resolution_05_angstrom=33.0,
+        model_fsc_area=0.6,
+        difference_cc=0.8,
+    )
+    found = verdict(replace(row, **changed), ClassesSettings(), 480.0)
+    assert words in found.reason
+    assert found.supported == (words == "its own particles show it")
 
 
 def test_volumes_of_another_box_are_resized(tiny, analysis, tmp_path):

@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
+from tomopipe.analysis.compare import fsc_table, resolution
 from tomopipe.physics.fourier import fft3c, frequencies, ifft3c
-from tomopipe.physics.fsc import correlation
+from tomopipe.physics.fsc import correlation, resolution_at
 from tomopipe.physics.project import lowpass
 from tomopipe.reconstruct.local import local_resolution
 from tomopipe.reconstruct.resolution import fewer_particles, half_map_curves, randomised
@@ -32,6 +33,26 @@ def test_a_tight_mask_earns_nothing():
     assert abs(float(curves.unmasked[beyond].mean())) < 0.05
     assert curves.corrected[0] == curves.masked[0] > 0.9
     assert curves.resolution(3.0, 0.143) > 2 * 3.0 * BOX / 30
+
+
+def test_no_number_is_no_resolution():
+    curve = torch.full((31,), 0.9, dtype=torch.float64)
+    perfect = resolution_at(curve, 3.0)
+    assert perfect == pytest.approx(64 * 3.0 / 31)
+    curve[9:] = torch.nan
+    assert resolution_at(curve, 3.0) == pytest.approx(64 * 3.0 / 9)
+    assert resolution_at(curve[9:], 3.0) == math.inf
+
+
+def test_odd_boxes_have_their_own_shells():
+    """Half-maps that share shells up to 7 of 33 voxels."""
+    n, pixel = 33, 4.0
+    radius = frequencies(n, 3)
+    shared = ifft3c(fft3c(_noise(1, n).double()) * (radius < 7.5)).real
+    maps = [shared + 1e-3 * _noise(seed, n) for seed in (2, 3)]
+    table = fsc_table(maps[0].numpy(), maps[1].numpy(), None, pixel)
+    found = resolution(table, pixel)
+    assert n * pixel / 8 < found < n * pixel / 7
 
 
 def test_random_phases_keep_amplitudes_and_what_lies_below():

@@ -60,6 +60,26 @@ def test_groups_are_closed_rotations(name):
     assert nearest.max() < 1e-9
 
 
+# axes as RELION has them (`relion_refine --print_symmetry_ops`): (axis, fold) of each group
+AXES = {
+    "C5": [((0, 0, 1), 5)],
+    "D3": [((0, 0, 1), 3), ((1, 0, 0), 2)],
+    "T": [((0, 0, 1), 3), ((0, 0.816496, 0.577350), 2)],
+    "O": [((0, 0, 1), 4), ((1, 1, 1), 3)],
+    "I1": [((1, 0, 0), 2), ((0.850651, 0, -0.525731), 5), ((0.934172, 0.356822, 0), 3)],
+    "I2": [((0, 0, 1), 2), ((0.525731, 0, 0.850651), 5), ((0, 0.356822, 0.934172), 3)],
+}
+
+
+@pytest.mark.parametrize("name", AXES)
+def test_axes_lie_where_the_field_has_them(name):
+    found = operators(name)
+    for axis, fold in AXES[name]:
+        unit = np.array(axis, float) / np.linalg.norm(axis)
+        turn = Rotation.from_rotvec(unit * 2 * np.pi / fold).as_matrix()
+        assert np.abs(found - turn).max((1, 2)).min() < 1e-5, (name, axis, fold)
+
+
 def test_unknown_groups_are_one_sentence():
     with pytest.raises(ConfigError, match="'X4' is no point group"):
         operators("X4")

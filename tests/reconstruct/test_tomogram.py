@@ -15,7 +15,11 @@ from tomopipe.dataset.tilt_series.write import image_paths, write_tilt_series
 from tomopipe.errors import InputError
 from tomopipe.io.atomic import read_json
 from tomopipe.io.mrc import read_volume, write_stack
-from tomopipe.reconstruct.tomogram import across_axis, weighted_back_projection
+from tomopipe.reconstruct.tomogram import (
+    across_axis,
+    tomogram_shape,
+    weighted_back_projection,
+)
 from tomopipe.reconstruct.write_tomograms import tilt_images
 
 PIXEL = 8.0
@@ -120,6 +124,14 @@ def test_the_ramp_runs_across_the_axis():
     assert np.allclose(np.abs(turned), [0.0, 1.0], atol=1e-6)
 
 
+@pytest.mark.parametrize("turn", [0.0, 85.0, -95.0, 180.0])
+def test_a_tomogram_of_unknown_size_holds_what_the_images_show(turn):
+    series = replace(_series(z_rot=turn), volume_angstrom=np.full(3, np.nan), image_size=(200, 100))
+    z, y, x = tomogram_shape(series, PIXEL, TomogramSettings(thickness_angstrom=400.0))
+    assert (x, y) == ((200, 100) if turn in (0.0, 180.0) else (100, 200))
+    assert z == 50
+
+
 def test_wrong_images_are_one_sentence():
     series = _series(step=30.0)
     with pytest.raises(InputError, match="finer than that there is nothing"):
@@ -144,6 +156,16 @@ def test_a_series_on_disk_becomes_a_tomogram(tmp_path, capsys):
     for place in PLACES:
         assert np.abs(_found(-volume, place, pixel) - place).max() < 0.5 * pixel
     assert read_json(tmp_path / "out" / "TS_1.json")["tilts"] == len(series)
+
+
+def test_an_image_that_is_no_number_is_one_sentence(tmp_path):
+    images = np.zeros((2, 8, 8), np.float32)
+    images[1, 3, 3] = np.nan
+    write_stack(tmp_path / "a.mrc", images, PIXEL)
+    series = tilt_series([(0, 0, 0, 0, 0), (0, 4, 0, 0, 0)], pixel_size=PIXEL, image_size=(8, 8))
+    series = replace(series, images=tuple(TiltImage(tmp_path / "a.mrc", k) for k in range(2)))
+    with pytest.raises(InputError, match=r"a\.mrc image 2 has values that are not finite"):
+        list(tilt_images(series))
 
 
 def test_a_short_stack_is_one_sentence(tmp_path):

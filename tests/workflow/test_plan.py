@@ -249,6 +249,18 @@ def test_many_gpus_are_many_processes(write: Write, tmp_path: Path) -> None:
     assert not [verb for verb in many if "--device" in many[verb]]
 
 
+def test_a_network_is_analysed_beside_its_linear_model(write: Write, tmp_path: Path) -> None:
+    config = small()
+    pilot = config["branches"]["pilot"]
+    config["branches"] = {"pilot": pilot}
+    assert "--linear" not in commands(tmp_path, write(config))["analyze"]
+    pilot["heterogeneous"] = {}
+    flag = "--linear out/branches/pilot/linear "
+    assert flag in commands(tmp_path, write(config))["analyze"]
+    del pilot["linear"]
+    assert "--linear" not in commands(tmp_path, write(config))["analyze"]
+
+
 def test_more_gpus_rerun_nothing(done: Path) -> None:
     assert not planned(done, done / "config.yaml", "--set-resources", "linear:gpu=4")
 

@@ -38,7 +38,7 @@ from tomopipe.errors import StateError
 from tomopipe.io.atomic import atomic_directory, fingerprint, read_json, write_json, write_parquet
 from tomopipe.models import Model, load_model
 
-STEP_FORMAT = 5
+STEP_FORMAT = 6
 _MIXED_DIMENSIONS = 24  # a mixture solves systems of this size for every particle
 
 
@@ -62,6 +62,8 @@ class Findings:
         Table of uid, z…, pc…, umap…, coordinate, isolated, error.
     explained
         Share of the variance of each principal component.
+    counted
+        Whether the number of clusters is that of the states of a linear model.
     """
 
     latents: Latents
@@ -73,6 +75,7 @@ class Findings:
     states: Mixture | None
     coordinates: pd.DataFrame
     explained: Array
+    counted: bool = False
 
 
 def analyze(
@@ -81,6 +84,7 @@ def analyze(
     out: Path,
     settings: AnalysisSettings,
     uids: npt.ArrayLike | None = None,
+    linear: Path | None = None,
 ) -> dict[str, Any]:
     """Analyse a model: write latents, clusters, volumes and `analysis.json` to `out`.
 
@@ -100,11 +104,14 @@ def analyze(
         See `AnalysisSettings`.
     uids
         The branch's particles; all of the model's by default.
+    linear
+        Folder of a linear model of the same particles, which tells a network's number of clusters
+        where settings leave it open; by default the one that `fit` leaves beside its network.
 
     Raises
     ------
     StateError
-        If model, latents and store do not hold the same particles.
+        If model, latents, linear model and store do not hold the same particles.
     """
     latents = read_latents(model_dir / "latents.parquet", uids)
     store = Store.open(store_path, list(latents.uids))
@@ -114,7 +121,9 @@ def analyze(
             f"{model_dir}/latents.parquet has {latents.z.shape[1]} latents, its model "
             f"{model.zdim}: run the model's stage again"
         )
-    found = explore(latents, settings)
+    linear = linear or linear_beside(model_dir)
+    counted_by = read_latents(linear / "latents.parquet", latents.uids) if linear else None
+    found = explore(latents, settings, linear=counted_by)
     clusters = cluster_table(found, store.uids)
     with atomic_directory(out) as folder:
         write_parquet(folder / "latents.parquet", _by_uid(found.coordinates, store.uids))
@@ -128,11 +137,32 @@ def analyze(
     return summary
 
 
-def explore(latents: Latents, settings: AnalysisSettings, *, others: bool = True) -> Findings:
+def linear_beside(model_dir: Path) -> Path | None:
+    """Folder of the linear model that `fit` left beside its network; None without one."""
+    beside = model_dir / "linear"
+    config = model_dir / "config.json"
+    if not beside.is_dir() or not config.is_file() or read_json(config).get("kind") == "linear":
+        return None
+    return beside
+
+
+def explore(
+    latents: Latents,
+    settings: AnalysisSettings,
+    *,
+    others: bool = True,
+    linear: Latents | None = None,
+) -> Findings:
     """Cluster and order particles by their latents alone; the order of the rows does not matter.
 
-    Without `others` only the clusters of the chosen method are made.
+    Without `others` only the clusters of the chosen method are made. With `linear`, a linear
+    model's latents of the same particles, `clusters: auto` is the number of their states: a
+    network's latents form no Gaussian states, and a mixture that finds its number of states by
+    itself cuts them into too many (docs/benchmarks.md, `ari_auto`).
     """
+    counted = linear is not None and settings.clusters == "auto"
+    if linear is not None and counted:
+        settings = settings.model_copy(update={"clusters": _states_of(linear, settings)})
     latents = latents.sorted()
     points = metric_space(latents, settings.metric)
     # in units of volume, as the linear model's are, a well determined motion is not drawn out
@@ -168,7 +198,15 @@ def explore(latents: Latents, settings: AnalysisSettings, *, others: bool = True
     table["isolated"] = stray
     table["error"] = latents.error
     chosen = clusterings[method]
-    return Findings(latents, points, space, clusterings, chosen, method, states, table, explained)
+    return Findings(
+        latents, points, space, clusterings, chosen, method, states, table, explained, counted
+    )
+
+
+def _states_of(linear: Latents, settings: AnalysisSettings) -> int:
+    """Number of states that the mixture finds among a linear model's latents."""
+    plain = settings.model_copy(update={"method": "mixture", "umap": False, "coordinate": False})
+    return len(explore(linear, plain, others=False).chosen.centres)
 
 
 def _to_be_mixed(latents: Latents, space: Array) -> Latents:
@@ -276,6 +314,7 @@ def _summary(
         "model_fingerprint": fingerprint(model_dir / "latents.parquet"),
         "k": k,
         "k_requested": settings.clusters,
+        "k_of_linear_model": found.counted,
         "method": found.method,
         "family": found.states.family if found.states is not None else None,
         "order": list(range(k)),

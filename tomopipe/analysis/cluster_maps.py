@@ -6,13 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 
-from tomopipe.analysis.compare import fsc_table, mask_of, resolution, write_csv
+from tomopipe.analysis.compare import mask_of, write_csv
 from tomopipe.analysis.latent import Array
 from tomopipe.dataset.store import Store
 from tomopipe.io.mrc import write_volume
 from tomopipe.io.progress import Progress
 from tomopipe.reconstruct.backproject import accumulate, half_maps
+from tomopipe.reconstruct.resolution import half_map_curves
 
 
 def write_cluster_maps(store: Store, labels: pd.Series[int], out: Path) -> list[float | None]:
@@ -32,8 +34,8 @@ def write_cluster_maps(store: Store, labels: pd.Series[int], out: Path) -> list[
     Returns
     -------
     list
-        Resolution in Å of each cluster's half-maps at FSC 0.143 inside its own mask, or None
-        where a half has no particle.
+        Resolution in Å of each cluster's half-maps at FSC 0.143 inside its own mask, corrected for
+        that mask, or None where a half has no particle.
     """
     k = int(labels.max()) + 1
     resolutions: list[float | None] = []
@@ -55,9 +57,11 @@ def _write_one(store: Store, members: Array, out: Path, cluster: int) -> float |
     maps = half_maps(store, members)
     volume = maps.map.numpy()
     write_volume(out / f"backprojection_{cluster:02d}.mrc", volume, pixel_size)
-    table = fsc_table(maps.half1.numpy(), maps.half2.numpy(), mask_of(volume), pixel_size)
-    write_csv(out / f"fsc_{cluster:02d}.csv", table)
-    return resolution(table, pixel_size)
+    # of the halves without their Wiener filter: it leaves strong shells alone, and a tight mask
+    # carries those into the weak ones, where both halves would then agree
+    curves = half_map_curves(*maps.unfiltered, torch.from_numpy(mask_of(volume)))
+    write_csv(out / f"fsc_{cluster:02d}.csv", curves.table(pixel_size))
+    return curves.resolution(pixel_size)
 
 
 def particle_map(store: Store, members: Array) -> Array:

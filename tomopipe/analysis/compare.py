@@ -51,7 +51,8 @@ def fsc_table(a: Array, b: Array, mask: Array | None, pixel_size: float) -> pd.D
 def resolution(table: pd.DataFrame, pixel_size: float, threshold: float = 0.143) -> float:
     """Resolution in Å at the first crossing of the masked FSC of `fsc_table`."""
     curve = torch.tensor(table["fsc_masked"].tolist(), dtype=torch.float64)
-    return resolution_at(curve, pixel_size, threshold)
+    box = round(float(table["resolution_angstrom"].iloc[0]) / pixel_size)  # of shell 1
+    return resolution_at(curve, pixel_size, threshold, box)
 
 
 def correlation_matrix(volumes: Array, mask: Array | None = None) -> Array:
@@ -117,6 +118,8 @@ def read_maps(paths: Sequence[Path]) -> tuple[Array, float]:
         volume, pixel = read_volume(path)
         if len(set(volume.shape)) != 1:
             raise InputError(f"{path} has shape {volume.shape}: give a cube")
+        if not np.isfinite(volume).all():
+            raise InputError(f"{path} has values that are no number (nan or inf): write it anew")
         if not pixel > 0:
             raise InputError(f"{path} has no pixel size: set it in the header (Å per voxel)")
         if maps and volume.shape != maps[0].shape:

@@ -28,6 +28,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for tables and volumes")
     add_particles(parser)
+    parser.add_argument(
+        "--linear",
+        type=Path,
+        metavar="MODEL",
+        help="folder of a linear model of the same particles, which says into how many clusters a "
+        "network's latents are put if `clusters` is auto (default: MODEL/linear, where `fit` left "
+        "it; else they are counted in the network's latents)",
+    )
     add_same_as(parser)
     add_settings(parser, AnalysisSettings)
 
@@ -37,10 +45,13 @@ def run(args: argparse.Namespace) -> None:
     from tomopipe.config.analysis import AnalysisSettings
 
     settings = read_settings(args, AnalysisSettings)
-    from tomopipe.analysis.analyze import analyze
+    from tomopipe.analysis.analyze import analyze, linear_beside
     from tomopipe.lineage.write import recorded
 
-    inputs = [args.store, *model_files(args.model), args.particles]
+    linear = args.linear or linear_beside(args.model)
+    counted = linear / "latents.parquet" if linear else None
+    inputs = [args.store, *model_files(args.model), counted, args.particles]
     with recorded("analysis", args.out, settings, inputs=inputs):
         if not is_taken_over(args, "analysis", settings):
-            analyze(args.store, args.model, args.out, settings, uids=kept_uids(args.particles))
+            uids = kept_uids(args.particles)
+            analyze(args.store, args.model, args.out, settings, uids, linear)

@@ -23,6 +23,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="folder with selected.parquet, analysis/ and, if there is one, selection.yaml",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for STAR files")
+    parser.add_argument(
+        "--no-decisions",
+        action="store_true",
+        help="call no cluster junk, whatever selection.yaml says (of a branch without junk stage)",
+    )
     add_settings(parser, ExportSettings)
 
 
@@ -34,15 +39,18 @@ def run(args: argparse.Namespace) -> None:
     from tomopipe.dataset.export import export
     from tomopipe.lineage.write import recorded
 
-    of_branch = ("selected.parquet", "analysis/clusters.parquet", "selection.yaml")
+    of_branch = ["selected.parquet", "analysis/clusters.parquet"]
+    of_branch += [] if args.no_decisions else ["selection.yaml"]
     inputs = [args.dataset / "import.json", args.dataset / "source"]
     inputs += [args.branch / name for name in of_branch]
     with recorded("export", args.out, settings, inputs=inputs):
-        export(args.dataset, args.out, groups(args.branch), settings)
+        export(args.dataset, args.out, groups(args.branch, decided=not args.no_decisions), settings)
 
 
-def groups(branch: Path) -> dict[str, list[str]]:
+def groups(branch: Path, *, decided: bool = True) -> dict[str, list[str]]:
     """Uids by group name: kept, junk (if any), cluster_00 …; junk as selection.yaml decides it.
+
+    If not `decided`, no cluster is junk.
 
     Raises
     ------
@@ -55,7 +63,7 @@ def groups(branch: Path) -> dict[str, list[str]]:
     clusters = read_parquet(branch / "analysis" / "clusters.parquet")
     label = dict(zip(clusters["uid"].astype(str), clusters["cluster"].astype(int), strict=True))
     junk: set[int] = set()
-    if (branch / "selection.yaml").exists():
+    if decided and (branch / "selection.yaml").exists():
         decisions = read_selection(branch / "selection.yaml", clusters).decisions
         junk = {cluster for cluster, decision in decisions.items() if decision == "junk"}
     uids = [uid for uid in kept_uids(branch / "selected.parquet") or [] if uid in label]

@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> None:
         out = args.out / PARTS / f"{args.part[0]}_of_{args.part[1]}"
         left = partial(files_of_part, args.out, out, mine)
     with recorded("extract", out, settings, inputs=inputs, outputs=left) as record:
-        found = extract(series, particles, args.out, settings, part=args.part)
+        found = extract(series, particles, args.out, settings, source=args.series, part=args.part)
         record.read_sample(image.path for one in series.values() for image in one.images)
     return _say(found)
 

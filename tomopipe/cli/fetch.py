@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tomopipe.cli.arguments import given_config
-from tomopipe.cli.settings import add_settings, read_settings
+from tomopipe.cli.settings import add_settings, given_settings, read_settings
 from tomopipe.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -65,6 +65,8 @@ def _downloads(args: argparse.Namespace) -> list[Download]:
         return [read_settings(args, Download)]
     if args.patterns:
         raise ConfigError("FILE is for a source given by flags: with --config, files stand there")
+    if given := given_settings(args):
+        raise ConfigError(f"{given[0]} does not go with --config, where the settings stand")
     known = given_config(args.config).downloads
     names = list(known) if args.download is None else [args.download]
     if not known or names[0] not in known:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tomopipe.config.tilt_series import TiltSeriesSettings
     from tomopipe.suggest.series import Cut
 
 HELP = "look at a particle STAR file and write a first config for it"
@@ -43,6 +44,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="SERIES",
         help="aligned tilt series: RELION-5's tomograms.star, a folder of WarpTools, IMOD, AreTomo",
+    )
+    cutting.add_argument(
+        "--read",
+        metavar="JSON",
+        help='how they are read, where their files do not tell: {"voltage_kv": 300}; the settings '
+        "are those of tilt_series: read: in docs/config.md",
     )
     cutting.add_argument(
         "--diameter-angstrom",
@@ -100,12 +107,30 @@ def _write(out: Path, text: str) -> None:
     write_text(out, text)
 
 
+def _read(text: str | None) -> TiltSeriesSettings:
+    """Settings of reading tilt series from the JSON of `--read`."""
+    import json
+
+    from pydantic import ValidationError
+
+    from tomopipe.config.messages import config_error, field_names
+    from tomopipe.config.tilt_series import TiltSeriesSettings
+    from tomopipe.errors import ConfigError
+
+    try:
+        return TiltSeriesSettings.model_validate(json.loads(text or "{}"))
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"--read: {text!r} is not valid JSON ({error})") from None
+    except ValidationError as error:
+        raise config_error(error, "--read", field_names(TiltSeriesSettings)) from None
+
+
 def _cut(args: argparse.Namespace) -> Cut | None:
     from tomopipe.errors import ConfigError
     from tomopipe.suggest.series import Cut
 
     if args.tilt_series is None:
-        for name in ("diameter_angstrom", "coordinates_pixel_size_angstrom"):
+        for name in ("diameter_angstrom", "coordinates_pixel_size_angstrom", "read"):
             if getattr(args, name) is not None:
                 raise ConfigError(
                     f"--{name.replace('_', '-')} is for images that are to be cut: give "
@@ -123,6 +148,7 @@ def _cut(args: argparse.Namespace) -> Cut | None:
         args.pixel_size_angstrom,
         args.diameter_angstrom,
         args.coordinates_pixel_size_angstrom,
+        _read(args.read),
     )
 
 

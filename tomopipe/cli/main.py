@@ -65,6 +65,9 @@ _REFUSED = {
     errno.EISDIR,
     errno.EEXIST,
     errno.EIO,
+    errno.EFBIG,
+    errno.ENAMETOOLONG,
+    errno.ESTALE,
 }
 
 
@@ -100,6 +103,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return verb.run(args) or 0
     except TomopipeError as error:
         return _fail(str(error))
+    except BrokenPipeError:  # as of `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except OSError as error:
         if error.errno not in _REFUSED:
             raise

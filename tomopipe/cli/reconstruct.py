@@ -47,7 +47,8 @@ def run(args: argparse.Namespace) -> None:
     from tomopipe.training.distributed import pick_device
 
     device = pick_device(args.device)
-    inputs = [args.store, args.particles, args.clusters, args.uids]
+    mask = Path(settings.mask) if settings.mask not in ("auto", "sphere") else None
+    inputs = [args.store, args.particles, args.clusters, args.uids, mask]
     with recorded("reconstruct", args.out, settings, inputs=inputs):
         found = reconstruct(args.store, args.out, settings, uids=uids, device=device)
     print(

@@ -56,6 +56,16 @@ def read_settings(args: argparse.Namespace, model: type[Model]) -> Model:
         raise config_error(error, source, field_names(model)) from None
 
 
+def given_settings(args: argparse.Namespace) -> list[str]:
+    """Flags of settings that were given, `--settings` too."""
+    names = [
+        key.removeprefix(_PREFIX)
+        for key, value in vars(args).items()
+        if key.startswith(_PREFIX) and value is not None
+    ]
+    return [_flag(name) for name in names] + (["--settings"] if args.settings else [])
+
+
 def _from_json(text: str | None) -> dict[str, Any]:
     try:
         values = json.loads(text) if text else {}
@@ -91,6 +101,8 @@ def _add_flag(group: Any, name: str, field: FieldInfo) -> None:
     options: dict[str, Any] = {"dest": f"{_PREFIX}{name}", "default": None, "help": text}
     if field.annotation is bool:
         options["action"] = argparse.BooleanOptionalAction
+    elif True in get_args(get_args(field.annotation)[:1] and get_args(field.annotation)[0]):
+        options |= {"action": "store_const", "const": True}  # Literal[True] | None
     elif get_origin(field.annotation) is Literal and all(
         isinstance(choice, str) for choice in get_args(field.annotation)
     ):

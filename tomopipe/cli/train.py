@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tomopipe.cli.arguments import add_fitting, is_taken_over, kept_uids
 from tomopipe.cli.settings import add_settings, read_settings
+from tomopipe.errors import ConfigError
 
 HELP = "train a neural model, or go on with one that was interrupted"
 
@@ -40,6 +41,8 @@ def run(args: argparse.Namespace) -> None:
     from tomopipe.lineage.write import recorded
 
     if args.model == "homogeneous":
+        if args.linear is not None:
+            raise ConfigError("--linear is for --model heterogeneous: leave it out")
         homogeneous = read_settings(args, HomogeneousSettings)
         from tomopipe.training.neural import train_homogeneous
 

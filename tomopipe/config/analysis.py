@@ -23,8 +23,9 @@ class AnalysisSettings(Section):
 
     clusters: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         "auto",
-        description="number of clusters k; auto: as many as the Bayesian information criterion "
-        "finds, at most 12",
+        description="number of clusters k; auto: as many states as the Bayesian information "
+        "criterion finds, at most 12, for a network among the latents of the linear model beside "
+        "it, if there is one",
     )
     method: Literal["auto", "mixture", "graph", "kmeans", "gmm"] = Field(
         "auto",

@@ -87,6 +87,8 @@ def reseeded(settings: S, add: int) -> S:
     for field in type(settings).model_fields:
         value = getattr(settings, field)
         if field == "seed":
+            if value + add >= 2**31:
+                raise ValueError(f"seed: {value} leaves no room for replicates: give a smaller one")
             new[field] = value + add
         elif isinstance(value, Section):
             new[field] = reseeded(value, add)

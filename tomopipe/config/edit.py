@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from tomopipe.config.yaml_text import load_yaml
 from tomopipe.errors import ConfigError
 
 _WIDTH = 100
@@ -56,7 +57,7 @@ def with_branch(text: str, name: str, branch: Mapping[str, Any], source: str) ->
     ConfigError
         If there is a branch of that name, or no place where nothing else would change.
     """
-    before = yaml.safe_load(text)
+    before = load_yaml(text)
     if name in before["branches"]:
         raise ConfigError(f"{source}: branches.{name} is there already: give another name")
     branches = _branches(text)

@@ -31,7 +31,8 @@ class FitSettings(Section):
     )
     clusters: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         "auto",
-        description="number of clusters; auto: as many as the Bayesian information criterion finds",
+        description="number of clusters in fit/clusters.parquet; auto: as many as the Bayesian "
+        "information criterion finds. Report, junk and export go by `analysis: {clusters: …}`",
     )
     linear: LinearSettings = Field(
         default_factory=LinearSettings, description="settings of the linear model"

@@ -26,7 +26,8 @@ class ImportSettings(Section):
     )
     tomograms: Path | None = Field(
         None,
-        description="tomograms STAR file; null = named by the optimisation set or found beside",
+        description="tomograms STAR file, instead of the one that the optimisation set names or "
+        "that stands beside the particles",
     )
     stack: Path | None = Field(
         None,

@@ -18,7 +18,8 @@ _INTRO = """\
 Made by `tomopipe config docs` from the settings models; do not edit. Every field has a default
 unless it says *required*. A stage of a branch runs when its section is there: `linear: {}` runs it
 with its defaults. Paths are relative to the folder that `snakemake` is started in. The same
-settings are flags on the command line: `heterogeneous: {epochs: 50}` is `--epochs 50`.
+settings are flags on the command line: `heterogeneous: {epochs: 50}` is `--epochs 50`, a section
+inside is JSON: `fit: {linear: {components: 12}}` is `tomopipe fit --linear '{"components": 12}'`.
 """
 
 

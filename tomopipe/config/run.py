@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from functools import cached_property
@@ -18,6 +19,7 @@ from tomopipe.config.cycles import unrolled
 from tomopipe.config.fetch import Download
 from tomopipe.config.messages import config_error, field_names
 from tomopipe.config.sources import Dataset, Name, TiltSeriesSource
+from tomopipe.config.yaml_text import load_yaml
 from tomopipe.errors import ConfigError
 
 _SELECTION, _SIGNALS = "selection.yaml", "junk_particles.parquet"
@@ -70,7 +72,7 @@ class Config(Section):
                 f"{results!r} would not be read as it stands by every job: use letters, digits and "
                 "any of / . _ - + @ , =, and no - in front"
             )
-        return results
+        return os.path.normpath(results)  # jobs put paths together as text: out/, not out//
 
     @field_validator("branches")
     @classmethod
@@ -259,7 +261,7 @@ def parse_config(raw: Mapping[str, Any], source: str = "the config") -> Config:
 def read_config(path: Path | str) -> Config:
     """Read and check a config file; raises `ConfigError` in one sentence."""
     try:
-        raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        raw = load_yaml(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(
             f"{path}: cannot be read ({error.strerror}); give the config file of your run"

@@ -103,6 +103,9 @@ class SimulateSettings(StatesSettings):
 
     @model_validator(mode="after")
     def _consistent(self) -> SimulateSettings:
+        low, high = self.defocus_angstrom
+        if not 0 < low <= high:
+            raise ValueError("defocus_angstrom must be two rising numbers above 0")
         if self.min_tilts > self.tilts:
             raise ValueError("min_tilts must not exceed tilts")
         check_reach(self.tilts, self.tilt_step_degrees)

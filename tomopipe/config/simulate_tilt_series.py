@@ -148,6 +148,11 @@ class TiltSeriesSimulation(StatesSettings):
 
     @model_validator(mode="after")
     def _consistent(self) -> TiltSeriesSimulation:
+        low, high = self.defocus_angstrom
+        if not 0 < low <= high:
+            raise ValueError("defocus_angstrom must be two rising numbers above 0")
+        if not any(self.chain_direction):
+            raise ValueError("chain_direction: [0, 0, 0] leads nowhere")
         chained = 2 * self.disomes + self.polysome_length * self.polysomes
         junk = round(self.particles * self.junk_fraction)
         if chained + self.membrane_bound + junk > self.particles:

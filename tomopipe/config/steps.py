@@ -11,7 +11,7 @@ from typing import Final
 
 STEP_FORMAT: Final[dict[str, int]] = {
     "fetch": 1,
-    "simulate_tilt_series": 1,
+    "simulate_tilt_series": 2,
     "extract": 2,
     "simulate": 1,
     "import": 1,
@@ -23,8 +23,8 @@ STEP_FORMAT: Final[dict[str, int]] = {
     "homogeneous": 3,
     "heterogeneous": 3,
     "convergence": 2,
-    "analysis": 5,
-    "classes": 2,
+    "analysis": 6,
+    "classes": 3,
     "junk": 3,
     "decide": 1,
     "export": 1,

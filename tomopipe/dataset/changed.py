@@ -83,7 +83,7 @@ def changed_words(changed: list[str]) -> str:
 def _differs(stack: Path, stamp: tuple[int, int], since: int) -> bool:
     try:
         return stack.stat().st_mtime_ns > since and _stamp(stack) != stamp
-    except FileNotFoundError:
+    except OSError:  # gone, or its disk is
         return True
 
 

@@ -14,7 +14,7 @@ from tomopipe.config.extract import ExtractSettings
 from tomopipe.dataset.tilt_series.geometry import TiltSeries
 from tomopipe.errors import InputError
 from tomopipe.extract.particles import ParticleTable
-from tomopipe.extract.parts import Part, load_parts, remove_parts
+from tomopipe.extract.parts import Part, load_parts, remove_parts, remove_parts_of_others
 from tomopipe.extract.place import Placed, place
 from tomopipe.extract.stars import particle_rows, tomogram_row, write_sets, write_tilts
 from tomopipe.extract.tomogram import write_stacks
@@ -62,6 +62,7 @@ def extract(
     """
     out = Path(out)
     check_folder(out)
+    _check_names(particles)
     placed = {
         name: place(
             series[name], particles.take(np.flatnonzero(particles.tomogram == name)), settings
@@ -87,6 +88,18 @@ def extract(
     return _finish(done, out, settings)
 
 
+def _check_names(particles: ParticleTable) -> None:
+    """Refuse tomograms whose files would have one name."""
+    of: dict[str, str] = {}
+    for name in dict.fromkeys(particles.tomogram.astype(str)):
+        other = of.setdefault(name.replace("/", "_"), name)
+        if other != name:
+            raise InputError(
+                f"{particles.rows.path}: the tomograms {other} and {name} would share one folder: "
+                "rename one of them"
+            )
+
+
 def join(out: Path | str, jobs: int = 0) -> dict[str, Any]:
     """Write the STAR files of all parts in `out`; gives what extract.json holds.
 
@@ -99,6 +112,8 @@ def join(out: Path | str, jobs: int = 0) -> dict[str, Any]:
     """
     out = Path(out)
     parts = load_parts(out, jobs)
+    if jobs:
+        remove_parts_of_others(out, jobs)
     return _finish(parts, out, ExtractSettings(**parts.record["settings"]))
 
 

@@ -57,6 +57,8 @@ class Extractor:
             Which of the `n`, and their `(batch, box, box)` float32 images.
         """
         size = max(1, _BATCH_PIXELS // self._sampler.crop**2)
+        # what rounding leaves of an area that is blank, whatever its grey value
+        blank = 1e-6 * float(image.abs().mean())
         for start in range(0, len(centre), size):
             some = slice(start, start + size)
             factor = self._factor(tilt, depth[some]) if self._filtered else None
@@ -64,7 +66,7 @@ class Extractor:
             rim = (self._size - self.settings.box) // 2
             boxes = boxes[:, rim : self._size - rim, rim : self._size - rim]
             boxes = -boxes if self.settings.contrast == "dark" else boxes
-            yield some, self._normalized(boxes) if self.settings.normalize else boxes
+            yield some, self._normalized(boxes, blank) if self.settings.normalize else boxes
 
     def _factor(self, tilt: int, depth: NDArray[np.float64]) -> Tensor:
         """`(n, size, size // 2 + 1)`: CTF, positive at low frequency, and dose weight."""
@@ -92,9 +94,11 @@ class Extractor:
             self._last = tilt, (damage, phase.view_as(damage), slope.float())
         return self._last[1]
 
-    def _normalized(self, boxes: Tensor) -> Tensor:
+    def _normalized(self, boxes: Tensor, blank: float) -> Tensor:
+        """Background of 0 ± 1; boxes that vary by no more than `blank` become no numbers."""
         background = boxes.flatten(1)[:, self._background]
         spread, mean = torch.std_mean(background, dim=1)
+        spread = torch.where(spread > blank, spread, torch.nan)
         return (boxes - mean[:, None, None]) / spread[:, None, None]
 
 

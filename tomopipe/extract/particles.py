@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,7 @@ from tomopipe.errors import ConfigError, InputError
 from tomopipe.io.atomic import fingerprint, read_json
 from tomopipe.io.star import StarFile, read_star
 
+Counted = Literal["centre", "corner", "share"]
 _TOMOSTAR = ".tomostar"
 
 
@@ -43,9 +45,9 @@ class ParticleTable:
     uid, tomogram
         `(N,)`; the uid is what `tomopipe import` gives the same row.
     coordinate
-        `(N, 3)` Å, from the tomogram's corner or centre.
-    corner
-        Whether coordinates count from the tomogram's corner.
+        `(N, 3)` Å from the tomogram's centre or corner, or shares of its size from its corner.
+    counted
+        Which of the three: `centre`, `corner` or `share`.
     frame
         `(N, 3, 3)` orientation of the subtomograms in the tomogram.
     origin
@@ -59,7 +61,7 @@ class ParticleTable:
     uid: NDArray[np.object_]
     tomogram: NDArray[np.object_]
     coordinate: Floats
-    corner: bool
+    counted: Counted
     frame: Floats
     origin: Floats
     row: NDArray[np.int64]
@@ -76,7 +78,7 @@ class ParticleTable:
             self.uid[members],
             self.tomogram[members],
             self.coordinate[members],
-            self.corner,
+            self.counted,
             self.frame[members],
             self.origin[members],
             self.row[members],
@@ -103,7 +105,7 @@ class ParticleTable:
         table = self.rows.table.iloc[self.row]
         rows = pd.util.hash_pandas_object(table, index=False).to_numpy()
         return fingerprint(
-            list(self.uid), self.coordinate, self.corner, self.origin, list(table.columns), rows
+            list(self.uid), self.coordinate, self.counted, self.origin, list(table.columns), rows
         )
 
     def from_centre(self, series: TiltSeries) -> Floats:
@@ -114,7 +116,7 @@ class ParticleTable:
         InputError
             If they count from the corner of a tomogram of unknown size.
         """
-        if not self.corner:
+        if self.counted == "centre":
             return self.coordinate
         if not np.isfinite(series.volume_angstrom).all():
             raise InputError(
@@ -122,7 +124,8 @@ class ParticleTable:
                 f"{series.name}, whose size is not known: set the size of the tomogram in the "
                 "settings of the tilt series, or give rlnCenteredCoordinateXAngst"
             )
-        return self.coordinate - series.volume_angstrom / 2
+        size: Floats = np.asarray(series.volume_angstrom)
+        return self.coordinate * (size if self.counted == "share" else 1.0) - size / 2
 
 
 def read_particles(path: Path | str, pixel: float | None = None) -> ParticleTable:
@@ -149,10 +152,10 @@ def read_particles(path: Path | str, pixel: float | None = None) -> ParticleTabl
     tomogram = _tomograms(rows)
     uid = particle_uids(rows, tomogram)
     _check_unique(rows, uid)
-    coordinate, corner = _coordinates(rows, optics, settings, pixel, warp)
+    coordinate, counted = _coordinates(rows, optics, settings, pixel, warp)
     frame, origin = subtomogram_rotation(rows), particle_origin(rows, optics, settings)
     number = np.arange(len(rows))
-    return ParticleTable(path, rows, uid, tomogram, coordinate, corner, frame, origin, number)
+    return ParticleTable(path, rows, uid, tomogram, coordinate, counted, frame, origin, number)
 
 
 def _given(path: Path) -> tuple[StarFile, str, ImportSettings, bool]:
@@ -223,8 +226,8 @@ def _check_unique(rows: Columns, uid: NDArray[np.object_]) -> None:
 
 def _coordinates(
     rows: Columns, optics: OpticsColumns, settings: ImportSettings, pixel: float | None, warp: bool
-) -> tuple[Floats, bool]:
-    """Coordinates in Å, and whether they count from the tomogram's corner."""
+) -> tuple[Floats, Counted]:
+    """Coordinates, and how they count."""
     centred = centred_coordinates(rows)
     if centred is not None:
         if pixel is not None:
@@ -232,9 +235,18 @@ def _coordinates(
                 f"coordinates_pixel_size_angstrom is {pixel:g}, but {rows.where()} has "
                 "rlnCenteredCoordinateXAngst, which is in Å: leave it out"
             )
-        return centred, False
-    pixels = np.stack([rows.floats(f"rlnCoordinate{axis}") for axis in "XYZ"], axis=1)
-    return pixels * _coordinate_pixel(rows, optics, settings, pixel, warp)[:, None], True
+        return centred, "centre"
+    given = np.stack([rows.floats(f"rlnCoordinate{axis}") for axis in "XYZ"], axis=1)
+    if warp and given.min() >= 0 and given.max() <= 1:
+        # template matching of Warp writes shares of the tomogram, and no particle file has all of
+        # its particles in the first pixel
+        if pixel is not None:
+            raise ConfigError(
+                f"coordinates_pixel_size_angstrom is {pixel:g}, but {rows.where()} has "
+                "rlnCoordinateX/Y/Z from 0 to 1, shares of the tomogram's size: leave it out"
+            )
+        return given, "share"
+    return given * _coordinate_pixel(rows, optics, settings, pixel, warp)[:, None], "corner"
 
 
 def _coordinate_pixel(

@@ -65,6 +65,14 @@ def remove_parts(out: Path, part: tuple[int, int] | None) -> None:
         remove_directory(folder)
 
 
+def remove_parts_of_others(out: Path, jobs: int) -> None:
+    """Remove the parts of runs with another number of jobs, whose stacks have been replaced."""
+    for path in list((out / PARTS).iterdir()):
+        name = _NAME.fullmatch(path.name)
+        if name and int(name[2]) != jobs:
+            remove_directory(path)
+
+
 def _folder(out: Path, part: tuple[int, int]) -> Path:
     return out / PARTS / f"{part[0]}_of_{part[1]}"
 

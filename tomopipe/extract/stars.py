@@ -68,8 +68,8 @@ def tomogram_row(series: TiltSeries, name: str) -> dict[str, str]:
     RELION wants a size: where it is not known, that of the tilt images stands for it. Centred
     coordinates do not depend on it.
     """
-    width, height = series.image_size
-    images = np.array([width, height, width]) * series.pixel_size
+    width, height = series.seen_angstrom
+    images = np.array([width, height, width])
     known = np.isfinite(series.volume_angstrom)
     volume = np.where(known, series.volume_angstrom, images)
     series = replace(series, volume_angstrom=volume, dose_per_tilt=_dose_of_one(series))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import sys
 import threading
 import time
@@ -20,6 +19,7 @@ from tomopipe.fetch.part import Part
 from tomopipe.fetch.transfer import Transfer
 from tomopipe.fetch.web import Web
 from tomopipe.io.atomic import check_folder, fingerprint, read_json, write_json
+from tomopipe.io.lock import taken
 from tomopipe.io.progress import Progress
 from tomopipe.io.space import check_space
 
@@ -92,12 +92,13 @@ def _survey(parts: Sequence[Part], web: Web) -> list[Part]:
 
     def look(part: Part) -> Part | None:
         remote, there = part.remote, part.target.exists()
-        if remote.size is None or (there and not remote.exact):
-            size = web.size(remote.url)
+        size = remote.size
+        if size is None or (there and not remote.exact):
+            size = web.size(remote.url)  # listings round their sizes
             if size is not None and not remote.exact:
                 part.remote = replace(remote, size=size)
         if there:
-            part.adopt(part.remote.size)
+            part.adopt(size)
             return None
         return part
 
@@ -117,11 +118,9 @@ def _alone(folder: Path) -> Iterator[None]:
     check_folder(folder)
     (folder / ".fetch").mkdir(parents=True, exist_ok=True)
     with (folder / ".fetch" / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not taken(lock):
             print(f"{folder}: waits for another fetch into it", file=sys.stderr)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            taken(lock, wait=True)
         yield
 
 

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
@@ -62,7 +63,10 @@ class Web:
             If the server refuses.
         """
         with self._again(), self._send("GET", url, headers or {}) as response:
-            yield check_status(response, url)
+            found = check_status(response, url)
+            if urlsplit(response.url).path.endswith("/") and not urlsplit(url).path.endswith("/"):
+                raise DownloadError(f"{url} is a folder: write it with a slash at its end")
+            yield found
 
     def text(self, url: str) -> str:
         """A page, after as many attempts as it takes."""

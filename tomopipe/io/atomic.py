@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from tomopipe.config.yaml_text import load_yaml
 from tomopipe.errors import StateError
 
 _CHUNK = 1 << 20
@@ -105,7 +106,12 @@ def _swap(new: Path, path: Path) -> None:
         new.replace(path)
         return
     old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
-    for entry in sorted(new.iterdir()):
+    # records go first and come last: what a kill leaves in between has none
+    entries = sorted(new.iterdir(), key=lambda entry: (entry.suffix == ".json", entry.name))
+    for entry in entries:
+        if entry.suffix == ".json" and (path / entry.name).exists():
+            (path / entry.name).replace(old / entry.name)
+    for entry in entries:
         if (path / entry.name).exists():
             (path / entry.name).replace(old / entry.name)
         entry.replace(path / entry.name)
@@ -132,9 +138,17 @@ def _sync(path: Path) -> None:
 
 
 def _umask() -> int:
-    mask = os.umask(0)
+    return _UMASK
+
+
+def _read_umask() -> int:
+    mask = os.umask(0o077)
     os.umask(mask)
     return mask
+
+
+# it can only be read by setting it, for all threads: once, while there is one
+_UMASK = _read_umask()
 
 
 def _missing(path: Path | str) -> StateError:
@@ -209,7 +223,7 @@ def read_yaml(path: Path | str) -> Any:
         If the file is missing or not valid YAML.
     """
     try:
-        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        return load_yaml(Path(path).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise _missing(path) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

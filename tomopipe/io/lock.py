@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import socket
@@ -12,7 +13,9 @@ from pathlib import Path
 from typing import TextIO
 
 from tomopipe.errors import StateError
+from tomopipe.io.notice import notice
 
+_NO_LOCKS = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK}
 _WAIT_SECONDS = 5.0  # a process that was told to end may take as long
 
 
@@ -36,7 +39,7 @@ def locked(path: Path, folder: Path, user: str) -> Iterator[None]:
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a+") as lock:
-            held = _taken(lock)
+            held = taken(lock)
             if held and _lies_at(lock, path):
                 lock.truncate(0)
                 lock.write(_who())
@@ -60,11 +63,16 @@ def _who() -> str:
     return f"process {os.getpid()} on {socket.gethostname()}{of_job}"
 
 
-def _taken(lock: TextIO) -> bool:
+def taken(lock: TextIO, *, wait: bool = False) -> bool:
+    """Take a lock; says whether it is ours. Disks without locks (Lustre may have none) give it."""
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        notice(f"{lock.name}: its disk has no locks, so start nothing twice at the same time")
     return True
 
 

@@ -14,8 +14,8 @@ _BLOCK, _BLOCKS = 1 << 20, 16
 _TIMES = ("seconds", "seconds_left")
 
 
-def file_digest(path: Path) -> str:
-    """sha256 of a file's content, as hexadecimal digits; of large files a sample.
+def file_digest(path: Path, *, whole: bool = False) -> str:
+    """sha256 of a file's content, as hexadecimal digits; of large files a sample, unless `whole`.
 
     The times in `.jsonl` files are left out: two runs with the same results have the same digests.
     """
@@ -23,7 +23,7 @@ def file_digest(path: Path) -> str:
         return hashlib.sha256(_without_times(path.read_bytes())).hexdigest()
     with path.open("rb") as stream:
         size = path.stat().st_size
-        if size <= LARGE_BYTES:
+        if whole or size <= LARGE_BYTES:
             return hashlib.file_digest(stream, "sha256").hexdigest()
         digest = hashlib.sha256(str(size).encode())
         for number in range(_BLOCKS):

@@ -194,9 +194,15 @@ def _decision(path: Path, record: Record, notes: list[str], *, edited: bool) -> 
     """Whether a selection.yaml was decided on the clusters that are there."""
     if edited:
         notes.append(f"{path.parent.name}/{path.name} was edited after its step")
-    content, analysis = read_yaml(path), path.parent / "analysis" / "analysis.json"
+    analysis = path.parent / "analysis" / "analysis.json"
+    try:
+        content = read_yaml(path)
+        found = read_json(analysis) if analysis.exists() else {}
+    except StateError as error:
+        yield Finding("changed", path, record.lineage.step, f"cannot be read: {error}", record.path)
+        return
     made_on = content.get("clusters_fingerprint") if isinstance(content, dict) else None
-    there = read_json(analysis).get("fingerprint") if analysis.exists() else made_on
+    there = found.get("fingerprint", made_on) if isinstance(found, dict) else None
     if made_on != there:
         sentence = "was decided on other clusters than those of the analysis: remove it first"
         yield Finding("stale decision", path, record.lineage.step, sentence, record.path)
@@ -242,13 +248,21 @@ def _settings(record: Record, root: Path, config: Config | None) -> Iterator[Fin
 def _again(found: Verified, tree: _Tree) -> list[Path]:
     """Results to make anew: of the steps with findings those that follow from no other."""
     broken = {absolute(f.lineage) for f in found.findings if f.lineage} & set(tree.records)
-    first = [path for path in sorted(broken) if not _follows(tree.records[path], broken, tree)]
+    known: dict[Path, bool] = {}
+    first = [p for p in sorted(broken) if not _follows(tree.records[p], broken, tree, known)]
     places = (target(tree.records[path]) for path in first)
     return [place for place in places if place is not None]
 
 
-def _follows(record: Record, broken: set[Path], tree: _Tree) -> bool:
-    """Whether a step was made from what a broken step has left, however far back."""
+def _follows(record: Record, broken: set[Path], tree: _Tree, known: dict[Path, bool]) -> bool:
+    """Whether a step was made from what a broken step has left, however far back.
+
+    `known` remembers the answers: many ways lead back through rounds and branches.
+    """
+    own = absolute(record.path)
+    if own in known:
+        return known[own]
     makers = (tree.maker(record.place(given.path)) for given in record.lineage.inputs)
     before = {absolute(m.path): m for m in makers if m is not None and m is not record}
-    return any(path in broken or _follows(m, broken, tree) for path, m in before.items())
+    known[own] = any(p in broken or _follows(m, broken, tree, known) for p, m in before.items())
+    return known[own]

@@ -104,6 +104,14 @@ def _remembered(memory: Path) -> dict[str, _Seen]:
 
 
 def _as_it_is(path: Path, last: _Seen | None) -> _Seen | None:
+    """What a file or folder holds now; None where it is not there, or closed to us."""
+    try:
+        return _looked_at(path, last)
+    except OSError:
+        return None  # the step that reads it says why
+
+
+def _looked_at(path: Path, last: _Seen | None) -> _Seen | None:
     if path.is_dir():
         return _Seen(0, 0, "", tuple(map(str, _texts(path))))
     if not path.is_file():
@@ -112,13 +120,21 @@ def _as_it_is(path: Path, last: _Seen | None) -> _Seen | None:
     if last is not None and (last.bytes, last.modified_ns) == (stat.st_size, stat.st_mtime_ns):
         return last
     names = tuple(map(str, _behind(path))) if path.suffix == ".star" else ()
-    return _Seen(stat.st_size, stat.st_mtime_ns, file_digest(path), names)
+    return _Seen(stat.st_size, stat.st_mtime_ns, file_digest(path, whole=True), names)
 
 
 def _texts(folder: Path) -> list[Path]:
     """Text files in a folder, and in those one below."""
     inside = [*folder.glob("*"), *folder.glob("*/*")]
     return sorted(path for path in inside if path.suffix in _TEXTS and path.is_file())
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is a file that we may see: a STAR file may name closed folders of others."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _behind(star: Path) -> Iterator[Path]:
@@ -131,6 +147,6 @@ def _behind(star: Path) -> Iterator[Path]:
     roots = [Path(), *star.absolute().parents]
     for word in sorted(set(_NAMED.findall(star.read_bytes()))):
         places = (root / os.fsdecode(word) for root in roots)
-        found = next((place for place in places if place.is_file()), None)
+        found = next((place for place in places if _is_file(place)), None)
         if found is not None and found.absolute() != star.absolute():
             yield found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -44,19 +46,24 @@ def shell_sum(values: Tensor) -> Tensor:
     return total[1 : n // 2]
 
 
-def resolution_at(curve: Tensor, pixel_size: float, threshold: float = 0.143) -> float:
+def resolution_at(
+    curve: Tensor, pixel_size: float, threshold: float = 0.143, box: int | None = None
+) -> float:
     """Resolution in Å where an FSC curve first falls below `threshold`.
 
     The crossing is interpolated linearly between shells; a curve that never crosses gives the
-    resolution of its last shell.
+    resolution of its last shell, one that ends in nan that of the last shell before, and without
+    any shell it is infinite. `box` is that of the maps (by default even).
     """
     values = torch.cat([torch.ones(1, dtype=curve.dtype), curve.cpu()])
-    box = 2 * len(values)
-    below = torch.nonzero(values < threshold)
+    box = box or 2 * len(values)
+    below = torch.nonzero(~(values >= threshold))
     if len(below) == 0:
         return box * pixel_size / (len(values) - 1)
     i = int(below[0])
     high, low = float(values[i - 1]), float(values[i])
+    if math.isnan(low):
+        return box * pixel_size / (i - 1) if i > 1 else math.inf
     shell = i - 1 + (high - threshold) / (high - low)
     return box * pixel_size / max(shell, 1e-6)
 

@@ -64,7 +64,8 @@ class Sums:
         term = torch.full_like(self.denominator, float(floor))
         if prior is not None:
             term = term + prior.to(term)[shell.clamp(max=self.box // 2)]
-        transform = self.numerator / (self.denominator + term) * inside
+        # without any particle all is 0
+        transform = self.numerator / (self.denominator + term).clamp(min=1e-30) * inside
         volume = ifft3c(transform).real
         lo = m // 2 - self.box // 2
         s = slice(lo, lo + self.box)
@@ -80,6 +81,8 @@ class HalfMaps:
     ----------
     map, half1, half2
         `(box, box, box)` in units of the images, protein positive.
+    unfiltered
+        The two half-maps without the Wiener filter, in any unit; FSC are theirs.
     curves
         FSC of the half-maps, inside the mask and without it.
     mask
@@ -91,6 +94,7 @@ class HalfMaps:
     map: Tensor
     half1: Tensor
     half2: Tensor
+    unfiltered: tuple[Tensor, Tensor]
     curves: Curves
     mask: Tensor
     n_particles: int
@@ -264,8 +268,8 @@ def half_maps(
     sums = half_sums(store, chosen, device=device, progress=progress)
     radius = (mask_diameter_angstrom or 0.9 * store.box * store.pixel_size) / store.pixel_size / 2
     mask = sphere_mask(store.box, min(radius, store.box / 2 - 3))
-    plain = [s.volume().cpu() for s in sums]
-    curves = half_map_curves(plain[0], plain[1], mask)
+    plain = (sums[0].volume().cpu(), sums[1].volume().cpu())
+    curves = half_map_curves(*plain, mask)
     both = sums[0] + sums[1]
     prior = wiener * wiener_term(both, curves.masked)
     half_prior = prior / 2
@@ -273,6 +277,7 @@ def half_maps(
         map=both.volume(prior).cpu() * store.scale,
         half1=sums[0].volume(half_prior).cpu() * store.scale,
         half2=sums[1].volume(half_prior).cpu() * store.scale,
+        unfiltered=plain,
         curves=curves,
         mask=mask,
         n_particles=len(chosen),

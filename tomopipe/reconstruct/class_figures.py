@@ -13,9 +13,9 @@ from torch import Tensor
 from tomopipe.config.reconstruct import ClassesSettings
 from tomopipe.io.mrc import read_volume
 from tomopipe.physics.fourier import resample
-from tomopipe.physics.fsc import correlation, fsc, resolution_at
+from tomopipe.physics.fsc import correlation, resolution_at
 from tomopipe.physics.project import lowpass
-from tomopipe.reconstruct.resolution import Curves, fewer_particles
+from tomopipe.reconstruct.resolution import Curves, fewer_particles, half_map_curves
 from tomopipe.reconstruct.verdict import ClassFigures, verdict
 
 Maps = dict[str, Tensor]  # map, half1, half2; a half without particles is left out
@@ -85,8 +85,8 @@ def class_figures(
         model = one.model_fsc
         expected = None
         if half is not None:
-            together = fsc(whole["half1"], whole["half2"], one.mask)
-            expected = fewer_particles(together, one.n_particles / total)
+            both = half_map_curves(whole["half1"], whole["half2"], one.mask, seed=settings.seed)
+            expected = fewer_particles(both.corrected, one.n_particles / total)
         row = ClassFigures(
             cluster=one.label,
             particles=one.n_particles,

@@ -35,7 +35,7 @@ from tomopipe.reconstruct.resolution import half_map_curves
 from tomopipe.reconstruct.symmetry import operators
 from tomopipe.reconstruct.verdict import ClassFigures
 
-STEP_FORMAT = 2
+STEP_FORMAT = 3
 
 
 def validate_classes(
@@ -91,7 +91,7 @@ def validate_classes(
             for name, volume in maps.items():
                 path = folder / f"cluster_{cluster:02d}" / f"{name}.mrc"
                 write_volume(path, volume.numpy(), store.pixel_size)
-                share = len(members) / store.n_particles
+                share = _share(store, members, name)
                 whole[name] = whole.get(name, torch.zeros(())) + share * volume
             found.append(one)
         figures = class_figures(found, volumes, whole, store.pixel_size, settings)
@@ -99,6 +99,16 @@ def validate_classes(
         _write_tables(folder, found, figures, store.pixel_size)
         write_json(folder / "classes.json", summary)
     return summary
+
+
+def _share(store: Store, members: NDArray[np.integer], name: str) -> float:
+    """Share of the particles of a half-set (`half1`, `half2`), or of all, that a cluster holds."""
+    half = int(name[4:]) if name.startswith("half") else None
+    everyone = np.arange(store.n_particles)
+    inside, of = (
+        rows if half is None else rows[store.half[rows] == half] for rows in (members, everyone)
+    )
+    return len(inside) / len(of)
 
 
 def _write_tables(

@@ -72,9 +72,10 @@ def _from_file(path: Path, n: int) -> Tensor:
         raise InputError(
             f"mask: {path} has shape {mask.shape}, the map is a cube of {n}: give a mask of its box"
         )
-    if mask.min() < 0 or mask.max() > 1 or not mask.any():
+    # programs that filter a mask leave it a little beyond 0 and 1; nan is in no range
+    if not (mask.min() >= -1e-3 and mask.max() <= 1 + 1e-3 and mask.any()):
         raise InputError(
             f"mask: {path} has values from {mask.min():g} to {mask.max():g}: "
             "give a mask between 0 and 1"
         )
-    return torch.from_numpy(mask)
+    return torch.from_numpy(mask).clamp(0, 1)

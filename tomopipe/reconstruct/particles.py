@@ -100,6 +100,8 @@ def reconstruct(
             write_volume(
                 folder / "local_resolution.mrc", found.local.float().numpy(), store.pixel_size
             )
+        else:  # that of an earlier map in the same folder
+            (out / "local_resolution.mrc").unlink(missing_ok=True)
         table = found.curves.table(store.pixel_size)
         write_text(folder / "fsc.csv", table.to_csv(index=False))
         write_json(folder / "reconstruct.json", summary)

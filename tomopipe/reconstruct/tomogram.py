@@ -73,8 +73,7 @@ def tomogram_shape(
 ) -> tuple[int, int, int]:
     """Voxels (z, y, x): the series' size, else that of its images and the settings' thickness."""
     size = np.array(series.volume_angstrom, dtype=float)
-    known = np.array([*series.image_size, np.nan]) * series.pixel_size
-    known[2] = _THICKNESS
+    known = np.array([*series.seen_angstrom, _THICKNESS])
     size = np.where(np.isfinite(size), size, known)
     if settings.thickness_angstrom is not None:
         size[2] = settings.thickness_angstrom

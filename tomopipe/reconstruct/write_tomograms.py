@@ -47,7 +47,7 @@ def tilt_images(series: TiltSeries) -> Iterator[NDArray[np.float32]]:
     Raises
     ------
     InputError
-        If a stack is unreadable or too short.
+        If a stack is unreadable or too short, or an image holds what is no number.
     """
     for tilt, image in enumerate(series.images):
         with open_stack(image.path) as stack:
@@ -57,7 +57,13 @@ def tilt_images(series: TiltSeries) -> Iterator[NDArray[np.float32]]:
                     f"{series.name} is image {image.section + 1}: give the stack that the series "
                     "was aligned on"
                 )
-            yield stack.read([image.section])[0]
+            pixels = stack.read([image.section])[0]
+        if not np.isfinite(pixels).all():
+            raise InputError(
+                f"{image.path} image {image.section + 1} has values that are not finite numbers: "
+                "make it again, or leave the tilt out"
+            )
+        yield pixels
 
 
 def _record(

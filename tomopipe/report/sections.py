@@ -251,7 +251,7 @@ def _cluster_fsc(analysis: AnalysisRecord | None) -> Markup | None:
     tables = []
     for label, path in analysis.fscs.items():
         table = pd.read_csv(path)
-        column = "fsc_masked" if "fsc_masked" in table else "fsc"
+        column = next(c for c in ("fsc_corrected", "fsc_masked", "fsc") if c in table)
         table = table.assign(cluster=label, fsc=table[column]).dropna(subset=["fsc"])
         tables.append(table[["cluster", "frequency_per_angstrom", "fsc"]])
     together = pd.concat(tables)

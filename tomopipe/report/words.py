@@ -270,6 +270,8 @@ def _decision_badges(branch: BranchRecord) -> list[Badge]:
 def select_words(select: dict[str, Any]) -> str:
     """How a branch chose its particles."""
     said = []
+    if "all" in select:
+        said.append("takes all")
     if "junk" in select:
         said.append("obeys the parent's junk decisions")
     for verb, labels in select.get("clusters", {}).items():

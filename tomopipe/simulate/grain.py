@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from tomopipe.config.simulate_tilt_series import TiltSeriesSimulation
+from tomopipe.config.states import MapState
 from tomopipe.dataset.tilt_series.geometry import TiltSeries
 from tomopipe.simulate.micrograph import Patch
 from tomopipe.simulate.scene import Grid
@@ -72,6 +73,9 @@ def signal_deviation(settings: TiltSeriesSimulation, grid: Grid) -> float:
     state = settings.reference
     box = 2 * int(np.ceil(grid.radius / _COARSE))
     coarse = rendered(settings, state, 0.5, box, _COARSE)
-    # maps have units of their own: both grids are to hold the same mass
-    whole = mass(settings, state, 0.5, grid.box, grid.pixel_size)
-    return float(coarse.sum(0).std() / coarse.sum()) * whole
+    deviation = float(coarse.sum(0).std())
+    if isinstance(settings.states.get(state), MapState):
+        # voxels of another size hold the same density, whatever lies around the particle
+        return deviation * (_COARSE / grid.pixel_size) ** 3
+    # blobs have the same mass on both grids
+    return deviation / float(coarse.sum()) * mass(settings, state, 0.5, grid.box, grid.pixel_size)

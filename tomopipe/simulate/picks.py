@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from tomopipe.config.simulate_tilt_series import TiltSeriesSimulation
@@ -92,8 +93,7 @@ def _particles(particles: pd.DataFrame) -> pd.DataFrame:
         },
         **{f"rlnOrigin{axis}Angst": 0.0 for axis in "XYZ"},
         "rlnOpticsGroup": 1,
-        # halves by turns within a tomogram, as the number of the particle says
-        "rlnRandomSubset": 1 + particles.groupby("tomogram").cumcount() % 2,
+        "rlnRandomSubset": 1 + np.arange(len(particles)) % 2,
     }
     return as_text(pd.DataFrame(columns))
 

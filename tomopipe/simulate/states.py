@@ -8,6 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from tomopipe.config.states import MapState, StatesSettings
+from tomopipe.errors import InputError
 from tomopipe.simulate.maps import Source, Trajectory
 from tomopipe.simulate.models import frames_of
 from tomopipe.simulate.phantom import Blobs, complex_in_state, junk
@@ -54,10 +55,20 @@ def relative_mass(settings: StatesSettings, box: int, pixel_size: float) -> floa
     """Mass of the reference state over that of the phantom's, whose blobs weigh one each.
 
     Maps have units of their own: shapes of blobs are to be as heavy as beside the phantom.
+
+    Raises
+    ------
+    InputError
+        If the reference's map holds no mass.
     """
     if not isinstance(settings.states.get(settings.reference), MapState):
         return 1.0
     heavy = mass(settings, settings.reference, float("nan"), box, pixel_size)
+    if not heavy > 0:
+        raise InputError(
+            f"states: the voxels of {settings.reference}, the reference, sum up to {heavy:g}, and "
+            "junk cannot be made as heavy: give a map of bright protein on a background of 0"
+        )
     return heavy / complex_in_state("whole").mass
 
 

@@ -14,7 +14,14 @@ from tomopipe import __version__
 from tomopipe.config.simulate_tilt_series import TiltSeriesSimulation
 from tomopipe.dataset.tilt_series.geometry import TiltSeries
 from tomopipe.errors import InputError
-from tomopipe.io.atomic import check_folder, read_json, read_parquet, write_json, write_parquet
+from tomopipe.io.atomic import (
+    check_folder,
+    read_json,
+    read_parquet,
+    remove_directory,
+    write_json,
+    write_parquet,
+)
 from tomopipe.io.mrc import new_stack, write_volume
 from tomopipe.io.progress import Progress
 from tomopipe.simulate.aligned import aligned_series, stack_path, tomogram_name
@@ -32,7 +39,7 @@ from tomopipe.simulate.scene import (
     with_errors,
 )
 
-STEP_FORMAT = 1
+STEP_FORMAT = 2
 _INT16_MEAN, _INT16_SPREAD = 1000.0, 100.0  # grey values of noise, or of signal where there is none
 
 
@@ -55,6 +62,7 @@ def simulate_tilt_series(settings: TiltSeriesSimulation, out: Path) -> None:
         If a file of a state cannot be used.
     """
     check_folder(out)
+    _forget(out)
     grid = state_grid(settings)
     grain = grain_of(settings, grid)
     series, scenes = [], []
@@ -78,6 +86,23 @@ def simulate_tilt_series(settings: TiltSeriesSimulation, out: Path) -> None:
         "int16": {"mean": _INT16_MEAN, "scale": _scale(settings, grid, grain)},
     }
     write_json(out / "simulation.json", record)
+
+
+def _forget(out: Path) -> None:
+    """Take away an earlier simulation, its record last: what is left would belong to none."""
+    if not (out / "simulation.json").is_file():
+        return
+    for folder in ("tilt_series", "warptools", "imod", "aretomo", "truth"):
+        if (out / folder).is_dir():
+            remove_directory(out / folder)
+    for name in (
+        "truth.parquet",
+        "particles.star",
+        "optimisation_set.star",
+        "tomograms.star",
+        "simulation.json",
+    ):
+        (out / name).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,9 @@ def _head(seen: Seen, run: Run) -> str:
 
 
 def _tilt_series(cut: Cut) -> str:
-    return f"tilt_series:\n  series: {{path: {_text(cut.tilt_series)}}}\n"
+    read = cut.read.model_dump(mode="json", exclude_unset=True)
+    how = f", read: {json.dumps(read, ensure_ascii=False)}" if read else ""
+    return f"tilt_series:\n  series: {{path: {_text(cut.tilt_series)}{how}}}\n"
 
 
 def _dataset(name: str, seen: Seen, run: Run) -> str:

@@ -1,7 +1,7 @@
 """Rough cost of a run: time, memory and disk of each stage, from slopes that were measured.
 
 Times are the table of docs/benchmarks.md, "Cost against size" (`python -m benchmarks.scale`, one
-x86_64 core, 2026-11-20): seconds = start + a x 10^6 kept coefficients + b x 10^6 voxels (box^3).
+x86_64 core, 2026-11-29): seconds = start + a x 10^6 kept coefficients + b x 10^6 voxels (box^3).
 Memory and disk are those of docs/scale.md. Measured on small sets: far beyond them nothing was.
 """
 
@@ -15,12 +15,12 @@ from tomopipe.config.training import HeterogeneousSettings
 from tomopipe.suggest.seen import Seen
 
 # (seconds to begin with, per 10^6 kept coefficients, per 10^6 voxels of the box), one core
-PREPARE = (0.42, 0.356, 0.16)
-CONSENSUS = (0.0, 0.417, 4.43)
-LINEAR_STATISTICS = (0.0, 1.007, 3.37)
-LINEAR_ROUND = (0.0, 0.018, 1.34)  # of the linear model with K = 6 components
-TRAINING_EPOCH = (0.0, 4.697, 0.0)  # with its embedding, 256 x 3 decoder
-COMPONENTS_EXPONENT = 1.26  # seconds of a round over components
+PREPARE = (0.40, 0.373, 1.27)
+CONSENSUS = (0.10, 0.221, 6.17)
+LINEAR_STATISTICS = (0.13, 0.429, 2.62)
+LINEAR_ROUND = (0.0, 0.018, 1.89)  # of the linear model with K = 6 components
+TRAINING_EPOCH = (0.0, 5.029, 0.0)  # with its embedding, 256 x 3 decoder
+COMPONENTS_EXPONENT = 1.17  # seconds of a round over components
 MEASURED_COMPONENTS = 6
 # images a second of one core, from files to files, binning 2: docs/benchmarks.md, "Extraction"
 EXTRACT_IMAGES, EXTRACT_BOX = 576.0, 96
@@ -38,7 +38,8 @@ TRAINING_GB = 0.44
 STORE_BYTES = 4.0  # a coefficient
 STACK_BYTES = 2.0  # a pixel of an extracted stack, float16
 
-MOST_CORES = 8  # that profiles/default gives to a job
+# cores that profiles/default gives to a job
+MOST_CORES = {"extract": 1, "import": 1, "prepare": 8, "consensus": 4, "fit": 8, "heterogeneous": 8}
 
 
 @dataclass(frozen=True)
@@ -66,14 +67,14 @@ def estimate(seen: Seen, cores: int) -> list[Cost]:
     linear_seconds = _seconds(LINEAR_STATISTICS, seen) + rounds * _seconds(LINEAR_ROUND, seen)
     statistics, scratch = _statistics(seen.coefficients)
     volumes = voxels * LINEAR_VOXEL_BYTES * (k + 1) * (k + 4) / 2
-    used = max(1, min(cores, MOST_CORES))
+    used = {stage: max(1, min(cores, most)) for stage, most in MOST_CORES.items()}
     rows = START_GB + seen.rows * STAR_ROW_BYTES / 1e9
     stages = [
         ("import", math.nan, max(rows, tables), 0.0),
         (
             "prepare",
             _seconds(PREPARE, seen),
-            tables + used * PREPARE_WORKER_GB,
+            tables + used["prepare"] * PREPARE_WORKER_GB,
             seen.coefficients * STORE_BYTES / 1e9,
         ),
         ("consensus", _seconds(CONSENSUS, seen), tables + voxels * CONSENSUS_VOXEL_BYTES, 0.0),
@@ -88,8 +89,9 @@ def estimate(seen: Seen, cores: int) -> list[Cost]:
     if seen.series_pixel is not None:
         stages.insert(0, ("extract", _extract_seconds(seen), rows, _stacks_gb(seen)))
     return [
-        Cost(stage, START_SECONDS + seconds, START_SECONDS + seconds / used, memory, disk)
+        Cost(stage, START_SECONDS + seconds, START_SECONDS + seconds / shared, memory, disk)
         for stage, seconds, memory, disk in stages
+        for shared in [used[stage.partition(":")[0]]]
     ]
 
 
@@ -107,7 +109,8 @@ def _statistics(coefficients: int) -> tuple[float, float]:
 
 
 def _extract_seconds(seen: Seen) -> float:
-    return seen.images / EXTRACT_IMAGES * max(1.0, (seen.box / EXTRACT_BOX) ** 2)
+    # boxes of 200 pixels take 2.1 times as long: docs/benchmarks.md
+    return seen.images / EXTRACT_IMAGES * max(1.0, seen.box / EXTRACT_BOX)
 
 
 def _stacks_gb(seen: Seen) -> float:

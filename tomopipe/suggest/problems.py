@@ -47,7 +47,12 @@ def _doubts(seen: Seen) -> list[tuple[bool, str]]:
         (
             seen.dose is None and not one_tilt,
             "no dose: late tilts weigh as much as early ones, and all frequencies are kept; set "
-            "import: {dose_per_tilt: …} if the file has exposures, or give a STAR file with them",
+            + (
+                "dose_per_tilt in `read:` of the tilt series"
+                if seen.series_pixel is not None
+                else "import: {dose_per_tilt: …} if the file has exposures, or give a STAR file "
+                "with them"
+            ),
         ),
         (
             seen.particles < FEW_PARTICLES,

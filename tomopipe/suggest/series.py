@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -38,12 +38,15 @@ class Cut:
         Å of the particle; None = not known.
     coordinates_pixel_size
         Å per pixel of the coordinates; None = as the STAR file says.
+    read
+        How the tilt series are read.
     """
 
     tilt_series: Path
     pixel_size: float | None = None
     diameter: float | None = None
     coordinates_pixel_size: float | None = None
+    read: TiltSeriesSettings = field(default_factory=TiltSeriesSettings)
 
 
 def look_at_series(star: Path, cut: Cut) -> Seen:
@@ -56,8 +59,7 @@ def look_at_series(star: Path, cut: Cut) -> Seen:
     """
     particles = read_particles(star, cut.coordinates_pixel_size)
     names, members = np.unique(particles.tomogram.astype(str), return_counts=True)
-    settings = TiltSeriesSettings()
-    series = series_of(cut.tilt_series, names.tolist(), settings)
+    series = series_of(cut.tilt_series, names.tolist(), cut.read)
     finest = max(one.pixel_size for one in series.values())
     pixel = cut.pixel_size or finest * max(1, round(_PIXEL / finest))
     box = suggested_box(pixel, cut.diameter or _old_box_angstrom(particles))
@@ -68,7 +70,7 @@ def look_at_series(star: Path, cut: Cut) -> Seen:
     defocus = tilts["defocus"]
     return Seen(
         star=star,
-        program=detect_format(cut.tilt_series, settings),
+        program=detect_format(cut.tilt_series, cut.read),
         rows=len(particles),
         particles=len(particles),
         tomograms=len(names),

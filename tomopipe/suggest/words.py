@@ -127,8 +127,9 @@ def _costs(seen: Seen, costs: Sequence[Cost], cores: int) -> str:
         "docs/benchmarks.md"
     )
     foot = (
-        "  Scaled from small sets on a CPU, for all particles; time shared evenly among cores, 8\n"
-        "  at most. Clusters, junk, export and report are not in it: minutes for a few thousand."
+        "  Scaled from small sets on a CPU, for all particles; time shared evenly among the cores\n"
+        "  of a step (8 at most; extract has 1, and `jobs` shares its tomograms). Clusters, junk,\n"
+        "  export and report are not in it: minutes for a few thousand."
     )
     return "\n".join([head, header, *rows, foot])
 

@@ -4,6 +4,7 @@ rule analyze:
         selected="<results>/branches/{branch}/selected.parquet",
         model=of_model("model.safetensors"),
         latents=of_model("latents.parquet"),
+        linear=linear_of_network("latents.parquet"),
         same=same_as("analysis"),
     output:
         latents="<results>/branches/{branch}/analysis/latents.parquet",
@@ -21,13 +22,14 @@ rule analyze:
         version=STEP_FORMAT["analysis"],
         same_as=same_as_flag("analysis"),
         model=subpath(input.model, parent=True),
+        linear=folder_flag("linear", "linear"),
         out=subpath(output.summary, parent=True),
     message:
         "{wildcards.branch}: clusters and volumes"
     shell:
         "python -m tomopipe analyze {input.store} {params.model} --particles {input.selected} "
-        "--out {params.out} {params.same_as} --settings {params.settings:q} --threads {threads} "
-        "&> {log}"
+        "--out {params.out} {params.linear} {params.same_as} --settings {params.settings:q} "
+        "--threads {threads} &> {log}"
 
 
 rule classes:
@@ -153,8 +155,9 @@ rule export:
         version=STEP_FORMAT["export"],
         dataset=subpath(input.source, parent=True),
         branch=subpath(input.selected, parent=True),
+        decided=lambda wildcards, input: "" if input.selection else "--no-decisions",
     message:
         "{wildcards.branch}: STAR files for RELION, M and WarpTools"
     shell:
         "python -m tomopipe export {params.dataset} {params.branch} --out {output.folder} "
-        "--settings {params.settings:q} --threads {threads} &> {log}"
+        "{params.decided} --settings {params.settings:q} --threads {threads} &> {log}"

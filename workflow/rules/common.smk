@@ -1,8 +1,10 @@
 """The typed config, and the small functions that rules ask for paths and settings."""
 
 import json
+import re
 import sys
 from pathlib import Path
+from shlex import quote
 
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
@@ -11,9 +13,18 @@ from tomopipe.config import STEP_FORMAT, parse_config
 from tomopipe.config.branch import RESULTS
 from tomopipe.config.cycles import replicates_of, taken_from
 from tomopipe.config.summary import waiting_words
+from tomopipe.config.yaml_text import repeated_key
 from tomopipe.errors import ConfigError, StateError
 from tomopipe.io.results import check_results
 from tomopipe.lineage.watched import Watch
+
+# as a module of another workflow we do not know from where our config comes
+OWN = (
+    Path(workflow.main_snakefile).resolve().parent == Path(str(workflow.current_basedir)).parents[1]
+)
+for file in workflow.overwrite_configfiles or (["config/config.yaml"] if OWN else []):
+    if said := repeated_key(file):
+        raise WorkflowError(said)
 
 try:
     CONFIG = parse_config(config)
@@ -29,7 +40,8 @@ class shell(shell):
 
 # Every job runs this interpreter and this checkout, installed or not, and ends with snakemake.
 shell.prefix(
-    f"export PATH='{Path(sys.executable).parent}':\"$PATH\" PYTHONPATH='{CHECKOUT}' "
+    f'export PATH={quote(str(Path(sys.executable).parent))}:"$PATH" '
+    f"PYTHONPATH={quote(str(CHECKOUT))} "
     "TOMOPIPE_PARENT=$PPID; "
 )
 

@@ -169,6 +169,20 @@ def of_model(file):
     )
 
 
+def linear_of_network(file):
+    """An input function: a file of the linear model beside the network that is analysed.
+
+    `fit` keeps its own in its folder.
+    """
+
+    def path(wildcards):
+        branch = CONFIG.branches[wildcards.branch]
+        beside = branch.model == "heterogeneous" and "linear" in branch.stages
+        return f"<results>/branches/{wildcards.branch}/linear/{file}" if beside else []
+
+    return path
+
+
 def same_as(stage, file=None):
     """An input function: a stage's result that this branch takes over where it is the same."""
 
@@ -214,7 +228,7 @@ def launcher(wildcards, resources):
 
     Params that look at resources or threads re-run nothing when those change.
     """
-    gpus = resources.get("gpu", 0)
+    gpus = gpus_of(resources)
     if gpus <= 1:
         return "python -m tomopipe"
     return f"python -m torch.distributed.run --standalone --nproc-per-node={gpus} -m tomopipe"
@@ -222,13 +236,18 @@ def launcher(wildcards, resources):
 
 def threads_each(wildcards, resources, threads):
     """Threads of one process."""
-    return max(1, threads // max(1, resources.get("gpu", 0)))
+    return max(1, threads // max(1, gpus_of(resources)))
+
+
+def gpus_of(resources):
+    """GPUs of a job, asked for as `gpu` or in words of the cluster: `gres: "gpu:a100:4"`."""
+    named = re.search(r"gpu(?::[A-Za-z]\w*)?(?::(\d+))?", str(resources.get("gres", "")))
+    return resources.get("gpu", 0) or (int(named[1] or 1) if named else 0)
 
 
 def device_flag(wildcards, resources):
     """A job that asked for no GPU, in either way, leaves those it sees to others."""
-    asked = resources.get("gpu", 0) or "gpu" in str(resources.get("gres", ""))
-    return "" if asked else "--device cpu"
+    return "" if gpus_of(resources) else "--device cpu"
 
 
 def select_settings(wildcards):

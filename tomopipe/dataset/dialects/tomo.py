@@ -71,12 +71,11 @@ def _particles_and_tomograms(
 ) -> tuple[dict[str, StarFile], Path]:
     if block == star.find(*OPTIMISATION):
         table = Columns(star.path, block, star[block])
-        names = [table.text(column)[0] for column in OPTIMISATION]
-        paths = [
-            finder.file(name, table.where(None, column))
-            for name, column in zip(names, OPTIMISATION, strict=True)
-        ]
-        return {"optimisation_set": star, "particles": read_star(paths[0])}, paths[1]
+        particles, tomograms = (
+            (table.text(column)[0], table.where(None, column)) for column in OPTIMISATION
+        )
+        files = {"optimisation_set": star, "particles": read_star(finder.file(*particles))}
+        return files, settings.tomograms or finder.file(*tomograms)
     return {"particles": star}, settings.tomograms or _beside(star.path)
 
 
@@ -104,7 +103,8 @@ def _check_rows(rows: Columns) -> None:
             int(volumes[0]),
             "rlnImageName",
             f"is {names.iloc[int(volumes[0])]!r}, a 3D subtomogram",
-            f"extract 2D stacks ({dimension} 1)",
+            f"extract 2D stacks ({dimension} 1), or have tomopipe cut them anew: `tomopipe init "
+            "--tilt-series`",
         )
     if volumes.size:
         rows.fail(int(volumes[0]), "rlnImageName", "names one image, others whole stacks")

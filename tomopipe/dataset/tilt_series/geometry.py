@@ -89,6 +89,14 @@ class TiltSeries:
         signed: Floats = np.where(self.rotation[:, 2, 0] > 0, -angle, angle)
         return signed
 
+    @property
+    def seen_angstrom(self) -> Floats:
+        """`(2,)` x and y of the tomogram that the least tilted image shows, to a quarter turn."""
+        across, along = np.array(self.image_size, dtype=float) * self.pixel_size
+        turn = self.rotation[np.abs(self.tilt_degrees).argmin()]
+        turned = abs(turn[0, 1]) > abs(turn[0, 0])  # the tomogram's y runs along the image's x
+        return np.array([along, across] if turned else [across, along])
+
     def project(self, points: Floats) -> Floats:
         """Pixels (x, y), counted from 0, of `points` `(n, 3)` in Å: `(n, F, 2)`."""
         view = np.einsum("fij,nj->nfi", self.rotation[:, :2], points) + self.shift_angstrom

@@ -40,6 +40,7 @@ from tomopipe.io.star import Block, StarFile, read_star, write_star
 
 _VERSION = ("# version 50001",)
 _TOMOGRAMS = "rlnTomoTomogramsFile"
+_TRAJECTORIES = "rlnTomoTrajectoriesFile"
 _SHIFTS = ("rlnTomoXShiftAngst", "rlnTomoYShiftAngst")
 
 
@@ -59,6 +60,7 @@ def read_relion5(
         If a tilt series, its images, its alignment or its CTF is missing or unusable.
     """
     star, table = _global_block(path)
+    _say_what_is_left(path, table)
     finder = StackFinder(star.path, settings.data_dir)
     rows: dict[str, int] = {}
     for row, name in enumerate(table.text("rlnTomoName")):
@@ -68,6 +70,14 @@ def read_relion5(
         name: _read(star, table, rows[name], name, finder, settings)
         for name in chosen_names(rows, names, path)
     }
+
+
+def _say_what_is_left(path: Path, table: Columns) -> None:
+    """Say what RELION's polishing found and nothing here uses."""
+    if read_star(path).find(_TRAJECTORIES) is not None:
+        notice(f"{path} names the particles' motion ({_TRAJECTORIES}), which is not used")
+    if any(str(column).startswith("rlnTomoDeformation") for column in table.table):
+        notice(f"{table.path} has deformations of images (rlnTomoDeformation…), which are not used")
 
 
 def _global_block(path: Path) -> tuple[StarFile, Columns]:
