@@ -261,6 +261,16 @@ def test_a_network_is_analysed_beside_its_linear_model(write: Write, tmp_path: P
     assert "--linear" not in commands(tmp_path, write(config))["analyze"]
 
 
+def test_gpus_in_the_words_of_a_cluster_count_too(write: Write, tmp_path: Path) -> None:
+    path, words = write(small()), ("--cores", "16", "--set-threads", "linear=16")
+    for asked, gpus in (("gpu:a100:4", 4), ("gpu:2", 2), ("gpu", 1), ("shard:3", 0)):
+        given = ("--set-resources", f"linear:gres='{asked}'")
+        command = commands(tmp_path, path, *words, *given)["linear"]
+        assert ("--device cpu" in command) == (gpus == 0)
+        assert (f"--nproc-per-node={gpus} " in command) == (gpus > 1)
+        assert f"--threads {16 // max(gpus, 1)} " in command
+
+
 def test_more_gpus_rerun_nothing(done: Path) -> None:
     assert not planned(done, done / "config.yaml", "--set-resources", "linear:gpu=4")
 
