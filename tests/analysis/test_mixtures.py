@@ -110,6 +110,22 @@ def test_the_result_does_not_depend_on_the_run(states):
     assert (first.probability == second.probability).all()
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_states_that_are_no_gaussians_count_once_if_they_lie_apart(seed):
+    """Latents without posteriors and with heavy tails: a Gaussian more describes them better."""
+    rng = np.random.default_rng(seed)
+    truth = rng.choice(3, size=600, p=[0.5, 0.3, 0.2])
+    centres = np.array([[0.0, 0, 0], [8, 0, 0], [0, 8, 0]])
+    z = centres[truth] + np.clip(rng.standard_t(3, (600, 3)), -6, 6)
+    uids = np.array([f"p{i:05d}" for i in range(600)], dtype=object)
+    points = Latents(uids, z, None, np.ones(600))
+    found = best_mixture(points, None, seed=0)
+    assert len(found.means) == 3
+    assert adjusted_rand_score(truth, found.labels) > 0.95
+    assert best_mixture(points, 4, seed=0).bic > found.bic
+    assert found.icl <= found.bic
+
+
 @pytest.mark.parametrize("scale", [1e-3, 50.0])
 def test_labels_do_not_depend_on_the_scale_of_a_networks_latents(states, scale):
     latents = replace(states[3], covariance=None)

@@ -12,6 +12,11 @@ tied
 scaled
     S_k = a_k S: some states are compact and some broad; junk is broad.
 
+How many states there are is told by that criterion too where latents come with their posteriors. A
+network's latents have none and their states are no Gaussians, of which it would find more and more:
+there states count only as far as they lie apart (integrated completed likelihood: Biernacki,
+Celeux & Govaert, IEEE TPAMI 2000).
+
 Free covariances have too many parameters for states of a hundred particles (benchmarks/NOTES.md).
 """
 
@@ -61,6 +66,12 @@ class Mixture:
     fit: MixtureFit = field(repr=False)
 
     @property
+    def icl(self) -> float:
+        """`bic` less the entropy of the labels: larger where states lie apart."""
+        p = self.probability
+        return self.bic + float((p * np.log(np.maximum(p, 1e-300))).sum())
+
+    @property
     def labels(self) -> Array:
         """`(n,)` most probable state of each particle."""
         return np.asarray(self.probability.argmax(axis=1))
@@ -76,6 +87,8 @@ def best_mixture(
 ) -> Mixture:
     """The better family of k states, or of the best number of states up to `most` (k None).
 
+    Latents with covariances are counted by `bic`, those without by `icl`.
+
     Particles `outside` (a mask) take no part in the fit and get probabilities of the fitted states.
     """
     inside = latents if outside is None else latents.take(np.flatnonzero(~outside))
@@ -87,7 +100,8 @@ def best_mixture(
         if k is not None:
             found = _best_family(information, frames, min(k, len(inside)), seed)
         else:
-            found = _best_number(information, frames, seed, most)
+            apart = inside.covariance is None
+            found = _best_number(information, frames, seed, most, apart=apart)
         if len(inside) < len(latents):
             everyone = found.fit.on(Information.of(latents).turned(root))
             found = replace(found, probability=everyone.T)
@@ -110,15 +124,19 @@ def _spread(latents: Latents) -> Array:
 
 
 def _best_number(
-    information: Information, frames: Sequence[Array], seed: int, most: int
+    information: Information, frames: Sequence[Array], seed: int, most: int, *, apart: bool
 ) -> Mixture:
-    """More and more states, until two numbers in a row were no better."""
+    """More and more states, until two numbers in a row were no better; `apart` by `icl`."""
+
+    def worth(mixture: Mixture) -> float:
+        return mixture.icl if apart else mixture.bic
+
     best = last = _best_family(information, frames, 1, seed)
     worse = 0
     for states in range(2, min(most, len(information) // 10) + 1):
         last = _best_family(information, frames, states, seed, splits(frames[0], last.labels))
-        worse = 0 if last.bic > best.bic else worse + 1
-        best = max(best, last, key=lambda mixture: mixture.bic)
+        worse = 0 if worth(last) > worth(best) else worse + 1
+        best = max(best, last, key=worth)
         if worse == 2:
             break
     return best

@@ -25,7 +25,7 @@ class AnalysisSettings(Section):
         "auto",
         description="number of clusters k; auto: as many states as the Bayesian information "
         "criterion finds, at most 12, for a network among the latents of the linear model beside "
-        "it, if there is one",
+        "it; without one, as many of its own as lie apart",
     )
     method: Literal["auto", "mixture", "graph", "kmeans", "gmm"] = Field(
         "auto",
