@@ -12,8 +12,9 @@ from torch import Tensor
 
 from tomopipe.config.extract import ExtractSettings
 from tomopipe.dataset.tilt_series.geometry import TiltSeries
+from tomopipe.dataset.tilt_series.pixels import tilt_pixels
 from tomopipe.errors import InputError
-from tomopipe.io.mrc import label_without_time, open_stack
+from tomopipe.io.mrc import label_without_time
 
 _HEADER = 1024
 _MODE = {"float16": 12, "float32": 2}
@@ -27,34 +28,22 @@ def read_tilt(series: TiltSeries, tilt: int, settings: ExtractSettings) -> Tenso
     InputError
         If it is missing, unreadable, or does not fit what the tilt series says of it.
     """
-    image = series.images[tilt]
-    with open_stack(image.path) as reader:
-        sections, ny, nx = reader.shape
-        if image.section >= sections:
-            raise InputError(
-                f"{image.path} holds {sections} images, but tilt {tilt + 1} of {series.name} is "
-                f"image {image.section + 1}: give the stack that the series was aligned on"
-            )
-        if (nx, ny) != tuple(series.image_size):
-            raise InputError(
-                f"{image.path} has {nx} x {ny} pixels, but the tilt series {series.name} says "
-                f"{series.image_size[0]} x {series.image_size[1]}: give the images that the series "
-                "was aligned on, or their size"
-            )
-        found = reader.pixel_size
-        # 0 and 1 stand in headers that nobody filled in
-        known = settings.check_pixel_size and found > 0 and abs(found - 1) > 1e-6
-        if known and abs(found / series.pixel_size - 1) > 0.01:
-            raise InputError(
-                f"{image.path} has pixels of {found:g} Å in its header, but the tilt series "
-                f"{series.name} says {series.pixel_size:g}: correct the pixel size of the tilt "
-                "series, or set check_pixel_size to false if the header is wrong"
-            )
-        pixels = reader.read([image.section])[0]
-    if not np.isfinite(pixels).all():
+    path = series.images[tilt].path
+    pixels, found = tilt_pixels(series, tilt)
+    ny, nx = pixels.shape
+    if (nx, ny) != tuple(series.image_size):
         raise InputError(
-            f"{image.path} image {image.section + 1} has values that are not finite numbers: "
-            "make it again, or leave the tilt out"
+            f"{path} has {nx} x {ny} pixels, but the tilt series {series.name} says "
+            f"{series.image_size[0]} x {series.image_size[1]}: give the images that the series "
+            "was aligned on, or their size"
+        )
+    # 0 and 1 stand in headers that nobody filled in
+    known = settings.check_pixel_size and found > 0 and abs(found - 1) > 1e-6
+    if known and abs(found / series.pixel_size - 1) > 0.01:
+        raise InputError(
+            f"{path} has pixels of {found:g} Å in its header, but the tilt series "
+            f"{series.name} says {series.pixel_size:g}: correct the pixel size of the tilt "
+            "series, or set check_pixel_size to false if the header is wrong"
         )
     return torch.from_numpy(pixels)
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from tomopipe import __version__
 from tomopipe.config.reconstruct import TomogramSettings
 from tomopipe.dataset.tilt_series.geometry import TiltSeries
-from tomopipe.errors import InputError
+from tomopipe.dataset.tilt_series.pixels import tilt_pixels
 from tomopipe.io.atomic import check_folder, write_json
-from tomopipe.io.mrc import open_stack, write_volume
+from tomopipe.io.mrc import write_volume
 from tomopipe.reconstruct.tomogram import weighted_back_projection
 
 STEP_FORMAT = 1
@@ -49,21 +49,8 @@ def tilt_images(series: TiltSeries) -> Iterator[NDArray[np.float32]]:
     InputError
         If a stack is unreadable or too short, or an image holds what is no number.
     """
-    for tilt, image in enumerate(series.images):
-        with open_stack(image.path) as stack:
-            if image.section >= stack.shape[0]:
-                raise InputError(
-                    f"{image.path} holds {stack.shape[0]} images, but tilt {tilt + 1} of "
-                    f"{series.name} is image {image.section + 1}: give the stack that the series "
-                    "was aligned on"
-                )
-            pixels = stack.read([image.section])[0]
-        if not np.isfinite(pixels).all():
-            raise InputError(
-                f"{image.path} image {image.section + 1} has values that are not finite numbers: "
-                "make it again, or leave the tilt out"
-            )
-        yield pixels
+    for tilt in range(len(series)):
+        yield tilt_pixels(series, tilt)[0]
 
 
 def _record(
