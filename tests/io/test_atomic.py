@@ -83,6 +83,17 @@ def test_a_linked_directory_is_written_where_it_lies(tmp_path, monkeypatch):
     assert [p.name for disk in disks for p in disk.iterdir()] == ["out", "out"]
 
 
+def test_what_is_not_made_again_goes_only_if_it_is_optional(tmp_path):
+    out = tmp_path / "out"
+    (out / "linear").mkdir(parents=True)
+    for name in ("linear/model", "spectrum.csv", "notes.txt"):
+        (out / name).write_text("old")
+    with atomic_directory(out, optional=["linear", "spectrum.csv", "never.mrc"]) as folder:
+        (folder / "spectrum.csv").write_text("new")
+    assert sorted(path.name for path in out.iterdir()) == ["notes.txt", "spectrum.csv"]
+    assert (out / "spectrum.csv").read_text() == "new"
+
+
 def test_a_swap_that_is_killed_leaves_no_record(tmp_path, monkeypatch):
     """A folder of two results must not look like one that was finished."""
     out = tmp_path / "out"

@@ -90,24 +90,14 @@ def fit(
         "n_particles": store.n_particles,
         "settings": settings.model_dump(mode="json"),
     }
-    with atomic_directory(out) as folder:
+    with atomic_directory(out, optional=_OF_ONE_MODEL) as folder:
         shutil.copytree(chosen, folder, dirs_exist_ok=True)
         if chosen.name == "network":
             shutil.copytree(work / "linear", folder / "linear")
         write_parquet(folder / "clusters.parquet", clusters)
         write_json(folder / "fit.json", record)
-        for name in _OF_ONE_MODEL:
-            if (out / name).exists() and not (folder / name).exists():
-                _remove(out / name)
     remove_directory(work)
     return record
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        remove_directory(path)
-    else:
-        path.unlink()
 
 
 def _states(model: Path, settings: FitSettings) -> Findings:

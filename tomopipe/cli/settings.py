@@ -43,12 +43,7 @@ def read_settings(args: argparse.Namespace, model: type[Model]) -> Model:
     from tomopipe.config.messages import config_error, field_names
 
     values = _from_json(args.settings)
-    given = {
-        key.removeprefix(_PREFIX): value
-        for key, value in vars(args).items()
-        if key.startswith(_PREFIX) and value is not None
-    }
-    values |= {name: _plain(name, value) for name, value in given.items()}
+    values |= {name: _plain(name, value) for name, value in _given(args).items()}
     source = "settings"
     try:
         return model.model_validate(values)
@@ -58,12 +53,16 @@ def read_settings(args: argparse.Namespace, model: type[Model]) -> Model:
 
 def given_settings(args: argparse.Namespace) -> list[str]:
     """Flags of settings that were given, `--settings` too."""
-    names = [
-        key.removeprefix(_PREFIX)
+    return [_flag(name) for name in _given(args)] + (["--settings"] if args.settings else [])
+
+
+def _given(args: argparse.Namespace) -> dict[str, Any]:
+    """Values of the flags of settings that were given, by field."""
+    return {
+        key.removeprefix(_PREFIX): value
         for key, value in vars(args).items()
         if key.startswith(_PREFIX) and value is not None
-    ]
-    return [_flag(name) for name in names] + (["--settings"] if args.settings else [])
+    }
 
 
 def _from_json(text: str | None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         try:
             yield temporary
             _sync(temporary)
-            temporary.chmod(0o666 & ~_umask())
+            temporary.chmod(0o666 & ~_UMASK)
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -51,11 +51,12 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_directory(path: Path | str) -> Iterator[Path]:
+def atomic_directory(path: Path | str, *, optional: Iterable[str] = ()) -> Iterator[Path]:
     """Give an empty directory beside `path` that becomes `path` when the block ends without error.
 
-    If `path` exists, files and folders of the same names in it are replaced, and others left. A
-    link stays one: what it leads to is the directory.
+    If `path` exists, files and folders of the same names in it are replaced, those of `optional`
+    names taken away where none was made anew, and others left. A link stays one: what it leads to
+    is the directory.
 
     Raises
     ------
@@ -68,13 +69,13 @@ def atomic_directory(path: Path | str) -> Iterator[Path]:
         path = path.resolve()  # a link may lead to another disk, onto which nothing can be renamed
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-        temporary.chmod(0o777 & ~_umask())
+        temporary.chmod(0o777 & ~_UMASK)
     try:
         yield temporary
         for file in temporary.rglob("*"):
             if file.is_file():
                 _sync(file)
-        _swap(temporary, path)
+        _swap(temporary, path, optional)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     _sync(path.parent)
@@ -97,8 +98,10 @@ def check_folder(path: Path) -> None:
         raise StateError(f"{path} is a file: give a folder to write to")
 
 
-def _swap(new: Path, path: Path) -> None:
+def _swap(new: Path, path: Path, optional: Iterable[str]) -> None:
     """Rename `new` to `path`; where a directory stands already, replace its entries one by one.
+
+    Entries of `optional` names go, whether `new` brings others or not.
 
     What else lies there stays: results of other stages, or what a user keeps in the folder given.
     """
@@ -108,9 +111,9 @@ def _swap(new: Path, path: Path) -> None:
     old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
     # records go first and come last: what a kill leaves in between has none
     entries = sorted(new.iterdir(), key=lambda entry: (entry.suffix == ".json", entry.name))
-    for entry in entries:
-        if entry.suffix == ".json" and (path / entry.name).exists():
-            (path / entry.name).replace(old / entry.name)
+    for name in [*(entry.name for entry in entries if entry.suffix == ".json"), *optional]:
+        if (path / name).exists():
+            (path / name).replace(old / name)
     for entry in entries:
         if (path / entry.name).exists():
             (path / entry.name).replace(old / entry.name)
@@ -135,10 +138,6 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _umask() -> int:
-    return _UMASK
 
 
 def _read_umask() -> int:

@@ -103,12 +103,9 @@ def validate_classes(
 
 def _share(store: Store, members: NDArray[np.integer], name: str) -> float:
     """Share of the particles of a half-set (`half1`, `half2`), or of all, that a cluster holds."""
-    half = int(name[4:]) if name.startswith("half") else None
-    everyone = np.arange(store.n_particles)
-    inside, of = (
-        rows if half is None else rows[store.half[rows] == half] for rows in (members, everyone)
-    )
-    return len(inside) / len(of)
+    halves = {"half1": (1,), "half2": (2,)}.get(name, (1, 2))
+    counted = np.isin(store.half, halves)
+    return float(counted[members].sum() / counted.sum())
 
 
 def _write_tables(

@@ -93,15 +93,13 @@ def reconstruct(
         )
     found = finish(sums, store.scale, store.pixel_size, settings)
     summary = _summary(found, store, settings)
-    with atomic_directory(out) as folder:
+    with atomic_directory(out, optional=["local_resolution.mrc"]) as folder:
         for name in ("map", "half1", "half2", "mask", "sharpened"):
             write_volume(folder / f"{name}.mrc", getattr(found, name).numpy(), store.pixel_size)
         if found.local is not None:
             write_volume(
                 folder / "local_resolution.mrc", found.local.float().numpy(), store.pixel_size
             )
-        else:  # that of an earlier map in the same folder
-            (out / "local_resolution.mrc").unlink(missing_ok=True)
         table = found.curves.table(store.pixel_size)
         write_text(folder / "fsc.csv", table.to_csv(index=False))
         write_json(folder / "reconstruct.json", summary)
