@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 from tests.reliability import Outcomes
 from tomopipe.config.simulate import SimulateSettings
@@ -24,6 +25,12 @@ def pytest_configure(config: pytest.Config) -> None:
     page = config.getoption("--reliability")
     if page:
         config.pluginmanager.register(Outcomes(page))
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """What a test draws from torch is the same alone, in any order, and beside any other."""
+    torch.manual_seed(0)
 
 
 _SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"

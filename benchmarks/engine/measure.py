@@ -24,8 +24,9 @@ from tomopipe.models.allocation import keep_freed_memory
 from tomopipe.models.mean import FixedVolumes
 from tomopipe.models.precision import product_dtype
 from tomopipe.models.vae import HeterogeneousModel
+from tomopipe.training.ahead import ahead
 from tomopipe.training.loop import clip, make_optimiser
-from tomopipe.training.objective import HeterogeneousObjective, total_loss, trainable
+from tomopipe.training.objective import HeterogeneousObjective, Step, total_loss, trainable
 from tomopipe.training.splits import hold_out
 from tomopipe.training.warmstart import fit_subspace
 
@@ -59,13 +60,35 @@ class Bench:
         self.optimiser = make_optimiser(self.model, settings)
         self.coefficients: list[int] = []
 
+    def run(self, count: int) -> None:
+        """Steps 0 … count - 1 as the loop takes them: on a GPU the next is made meanwhile.
+
+        As there, a loss is waited for when the next step has begun.
+        """
+        make = ahead if self.device.type == "cuda" else map
+        before: Tensor | None = None
+        for ready in make(self.prepare, range(count)):
+            loss = self.take(ready)
+            if before is not None:
+                before.item()
+            before = loss
+        wait(self.device)
+
     def step(self, number: int, particles: NDArray[np.integer] | None = None) -> Tensor:
-        """One training step, as the loop takes it, on random particles or on these; the loss."""
+        """One training step on random particles or on these; the loss."""
+        return self.take(self.prepare(number, particles))
+
+    def prepare(self, number: int, particles: NDArray[np.integer] | None = None) -> Step:
+        """Draw a step."""
         if particles is None:
             rng = np.random.default_rng(number)
             size = min(self.settings.batch, self.store.n_particles)
             particles = rng.choice(self.store.n_particles, size, replace=False)
-        terms = self.objective(self.objective.prepare(particles, (0, number)))
+        return self.objective.prepare(particles, (0, number))
+
+    def take(self, ready: Step) -> Tensor:
+        """Take a step; the loss."""
+        terms = self.objective(ready)
         self.coefficients.append(int(terms.count))
         loss = total_loss(terms, (terms.count, terms.numbers), self.objective.beta)
         self.optimiser.zero_grad(set_to_none=True)

@@ -11,7 +11,7 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from benchmarks.heterogeneity.sets import Made
-from tomopipe.analysis.analyze import explore
+from tomopipe.analysis.explore import explore
 from tomopipe.analysis.latent import Latents
 from tomopipe.config.analysis import AnalysisSettings
 from tomopipe.dataset.store import Store

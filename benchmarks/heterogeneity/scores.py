@@ -21,8 +21,8 @@ from sklearn.preprocessing import StandardScaler
 
 from benchmarks.heterogeneity.motion import coordinate, motion
 from benchmarks.heterogeneity.sets import Made, is_junk
-from tomopipe.analysis.analyze import Findings, explore
 from tomopipe.analysis.epochs import snapshot_epochs
+from tomopipe.analysis.explore import Findings, explore
 from tomopipe.analysis.latent import Latents, read_latents
 from tomopipe.config.analysis import AnalysisSettings
 from tomopipe.dataset.store import Store

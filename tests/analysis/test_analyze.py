@@ -9,10 +9,12 @@ import pytest
 import torch
 from sklearn.metrics import adjusted_rand_score
 
+from tests.records import check_record
 from tomopipe.analysis import cluster_maps
-from tomopipe.analysis.analyze import analyze, explore
+from tomopipe.analysis.analyze import analyze
 from tomopipe.analysis.clusters import clusters_fingerprint
 from tomopipe.analysis.compare import correlation_matrix, fsc_table, mask_of, resolution
+from tomopipe.analysis.explore import explore
 from tomopipe.analysis.latent import Latents, read_latents
 from tomopipe.analysis.volumes import decode
 from tomopipe.config.analysis import AnalysisSettings
@@ -43,6 +45,7 @@ def test_clusters_are_the_states_and_rows_are_the_store_s(planted, analysis):
     assert adjusted_rand_score(truth, clusters["cluster"]) == 1
     assert adjusted_rand_score(truth, clusters["gmm"]) > 0.9
     assert clusters["cluster"].dtype == np.int32
+    check_record("analysis", analysis, SETTINGS)
     summary = read_json(analysis / "analysis.json")
     assert summary["fingerprint"] == clusters_fingerprint(clusters)
     assert summary["counts"] == clusters["cluster"].value_counts().sort_index().tolist()

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from tomopipe.analysis.compare import compare_maps, correlation_matrix, fsc_table, mask_of
 from tomopipe.analysis.volumes import resize
+from tomopipe.cli.main import main
 from tomopipe.errors import InputError
 from tomopipe.io.mrc import write_volume
 
@@ -65,6 +67,37 @@ def test_maps_of_unlike_box_pixel_size_or_shape_are_refused(tmp_path):
     table, cc = compare_maps(a, b)
     assert 0.6 < cc < 1
     assert len(table) == 11
+
+
+def test_cc_on_the_command_line_is_pearson_inside_the_mask(tmp_path, capsys):
+    a, b, mask = (tmp_path / f"{name}.mrc" for name in ("a", "b", "mask"))
+    maps, inside = [ball(seed=1), ball(seed=2, radius=6)], ball(radius=8) > 0
+    for path, volume in zip((a, b, mask), (*maps, inside), strict=True):
+        write_volume(path, volume, 5.0)
+    for words, voxels in ((["--mask", str(mask)], inside), (["--mask", "none"], ...)):
+        assert main(["compare", "cc", str(a), str(b), *words]) == 0
+        expected = np.corrcoef([volume[voxels].ravel() for volume in maps])[0, 1]
+        assert float(capsys.readouterr().out) == pytest.approx(expected, abs=6e-5)
+
+
+def test_fsc_on_the_command_line_is_read_where_it_falls(tmp_path, capsys):
+    """Of a map and itself with all beyond shell 6 turned round: the FSC goes from 1 to -1."""
+    a, b = tmp_path / "a.mrc", tmp_path / "b.mrc"
+    volume = ball(seed=1)
+    k = np.fft.fftfreq(24, 1 / 24)
+    far = np.sqrt(k[:, None, None] ** 2 + k[:, None] ** 2 + k**2) > 6.5
+    turned = np.fft.ifftn(np.fft.fftn(volume) * np.where(far, -1, 1)).real
+    write_volume(a, volume, 5.0)
+    write_volume(b, turned, 5.0)
+    words = ["compare", "fsc", str(a), str(b), "--mask", "none"]
+    assert main([*words, "--out", str(tmp_path / "fsc.csv")]) == 0
+    read = {fsc: 24 * 5.0 / (6 + (1 - fsc) / 2) for fsc in (0.5, 0.143)}
+    expected = [f"FSC {fsc:g} at {angstrom:.2f} Å" for fsc, angstrom in read.items()]
+    assert capsys.readouterr().out.splitlines() == expected
+    table = pd.read_csv(tmp_path / "fsc.csv")
+    assert table["fsc"].to_numpy() == pytest.approx([1] * 6 + [-1] * 5, abs=1e-3)
+    assert main(words) == 0  # without a file the table is printed
+    assert len(capsys.readouterr().out.splitlines()) == 1 + 11 + 2
 
 
 def test_resized_maps_keep_size_and_values():

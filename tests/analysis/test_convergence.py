@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
+from tests.records import check_record
 from tomopipe.analysis.convergence import Curves, assess, judge
 from tomopipe.analysis.epochs import landmarks, latent_changes, snapshot_epochs, volume_changes
 from tomopipe.config.analysis import ConvergenceSettings
@@ -148,10 +149,10 @@ def write_run(folder, loss, kind="heterogeneous", snapshots=True):
 def test_files_of_an_assessment(tmp_path):
     write_run(tmp_path / "model", falling())
     assess(tmp_path / "model", tmp_path / "convergence", SETTINGS)
+    check_record("convergence", tmp_path / "convergence", SETTINGS)
     found = read_json(tmp_path / "convergence" / "convergence.json")
     assert found["status"] == "converged"
     assert found["epochs"] == EPOCHS
-    assert found["settings"]["patience"] == 3
     assert len(found["curves"]["latent_shift"]) == EPOCHS - 1
     names = {p.name for p in (tmp_path / "convergence").iterdir()}
     assert {

@@ -142,3 +142,19 @@ def test_where_nothing_shows_the_consensus_all_are_unsure():
     assert reasons.str.contains("not seen").all()
     assert decisions(evidence([0.03], [0.9], [300])) == ["unsure"]
     assert decisions(evidence([0.3, 0.3, 0.3], [0.9, 0.9, 0.9], [100, 100, 100])) == ["keep"] * 3
+
+
+@pytest.mark.parametrize("least", [1, 5])
+def test_a_single_particle_that_agrees_by_chance_changes_nothing(least):
+    """It would be the best cluster, and its mean signal has no error."""
+    table = evidence([1, 0.95, 0.05, 0.9], [0.95, 0.95, 0.3, 1.4], [900, 800, 300, 1])
+    table["signal_error"] = [0.02, 0.02, 0.02, np.inf]
+    found = decide(table, JunkSettings(min_particles=least))
+    assert found["decision"].tolist() == ["keep", "keep", "junk", "keep"]
+    assert found["good"].iloc[3] == (least == 1)
+
+
+def test_small_clusters_are_compared_with_where_there_are_no_others():
+    found = decide(evidence([1, 1, 1], [0.9, 0.9, 0.95], [4, 4, 3]), JunkSettings())
+    assert found["good"].tolist() == [True, False, True]
+    assert found["decision"].tolist() == ["keep"] * 3

@@ -57,6 +57,9 @@ def test_signal_tells_particles_from_junk_one_by_one(planted):
 
 def test_planted_junk_is_found_with_reasons_and_a_person_is_obeyed(planted, branch):
     table = run(planted, branch)
+    # by which another branch may take it over
+    settings = read_parquet(branch / "junk.parquet").attrs["settings"]
+    assert settings == JunkSettings().model_dump(mode="json")
     clusters = read_parquet(branch / "analysis" / "clusters.parquet").set_index("uid")["cluster"]
     junk = int(clusters[planted.truth.index[planted.truth["junk"]][0]])
     assert table.set_index("cluster")["decision"].to_dict() == {

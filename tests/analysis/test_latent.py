@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from tomopipe.analysis.analyze import explore
+from tomopipe.analysis.explore import explore
 from tomopipe.analysis.latent import (
     Latents,
     isolated,
@@ -71,7 +71,7 @@ def test_what_a_network_leaves_to_noise_does_not_hide_its_states():
     labels = []
     for scale in (1.0, 5.0):
         wide = np.array([1, scale, scale, scale])
-        cov = np.broadcast_to(np.diag((spread * wide) ** 2), (300, 4, 4))
+        cov = np.broadcast_to((spread * wide) ** 2, (300, 4))
         found = explore(latents(z * wide, cov), AnalysisSettings(clusters=3, umap=False))
         labels.append(found.clusterings["kmeans"].labels)
     assert adjusted_rand_score(state, labels[0]) > 0.9

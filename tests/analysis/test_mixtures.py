@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import multivariate_normal
 from sklearn.metrics import adjusted_rand_score
 
-from tomopipe.analysis.analyze import explore
+from tomopipe.analysis.explore import explore
 from tomopipe.analysis.latent import Latents
 from tomopipe.analysis.mixtures import Information, best_mixture, fit_mixtures
 from tomopipe.config.analysis import AnalysisSettings

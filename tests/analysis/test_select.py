@@ -10,9 +10,10 @@ import starfile
 import yaml
 from pydantic import ValidationError
 
+from tomopipe.analysis.choose import choose_region
 from tomopipe.analysis.clusters import clusters_fingerprint
 from tomopipe.analysis.select import select
-from tomopipe.analysis.selection import read_selection, write_selection
+from tomopipe.analysis.selection import read_decisions, read_selection, write_selection
 from tomopipe.cli.main import main
 from tomopipe.cli.settings import add_settings, read_settings
 from tomopipe.config.analysis import Select
@@ -137,6 +138,16 @@ def test_selection_file_survives_a_round_trip(tree):
     assert found.reasons[1] == "Odd: so so."
 
 
+def test_decisions_are_read_as_they_stand_whatever_their_clusters(tree):
+    edit(tree, "clusters_fingerprint: sha256:", "clusters_fingerprint: sha256:0")
+    found = read_decisions(tree / "parent" / "selection.yaml")
+    assert found.decisions == {0: "keep", 1: "unsure", 2: "junk"}
+    assert found.counts == {0: 15, 1: 10, 2: 5}
+    edit(tree, "count: 10", "count: many")
+    with pytest.raises(StateError, match="count of cluster 1 is 'many': write its number"):
+        read_decisions(tree / "parent" / "selection.yaml")
+
+
 def test_clusters_to_keep_or_to_drop(tree):
     assert kept(choose(tree, clusters={"keep": [0, 2]})) == [*range(15), *range(25, 30)]
     assert kept(choose(tree, clusters={"drop": [0]})) == list(range(15, 30))
@@ -167,6 +178,24 @@ def test_regions_of_any_coordinate(tree):
     assert table["reason"].iloc[15] == "umap0 outside -10 to 0"
     with pytest.raises(ConfigError, match=r"names 'z9', .* has z0, umap0, error"):
         choose(tree, region={"z9": [0, 1]})
+
+
+def test_a_region_may_carry_the_fingerprint_of_its_coordinates(tree):
+    path = tree / "parent" / "analysis" / "latents.parquet"
+    latents = pd.read_parquet(path)
+    choice, words = choose_region(tree / "parent", {"z0": [3, 20], "umap0": [-10, 0]})
+    assert words == "8 of 30 particles of parent"
+    assert kept(choose(tree, **choice)) == list(range(3, 11))
+    # whatever the order of rows, the other columns, and another range of the same coordinates
+    latents.sample(frac=1, random_state=1).assign(error=0.0).to_parquet(path)
+    wider = choice | {"region": {"umap0": [-12, 0], "z0": [3, 20]}}
+    assert kept(choose(tree, **wider)) == list(range(3, 13))
+    latents.assign(umap0=-latents["umap0"]).to_parquet(path)
+    assert kept(choose(tree, region={"z0": [3, 20]})) == list(range(3, 21))
+    with pytest.raises(StateError, match=r"those of parent are now .* renew 'region_of'"):
+        choose(tree, **choice)
+    with pytest.raises(ValidationError, match="region_of is given without region"):
+        Select.model_validate({"largest": 1, "region_of": choice["region_of"]})
 
 
 def test_an_open_region_as_a_job_is_given_it(tree):

@@ -10,13 +10,26 @@ import pytest
 
 from tomopipe import __version__
 from tomopipe.analysis.selection import settle
-from tomopipe.analysis.takeover import take_over, taken_over
+from tomopipe.analysis.takeover import _READS, _RECORDS, take_over, taken_over
 from tomopipe.cli.main import main
 from tomopipe.config.linear import LinearSettings
 from tomopipe.io.atomic import write_json, write_parquet
 
 SETTINGS = LinearSettings().model_dump(mode="json")
 UIDS = ["t/0", "t/1", "t/2"]
+
+READS = [
+    ("homogeneous", "consensus"),
+    ("heterogeneous", "consensus"),
+    ("heterogeneous", "linear"),
+    ("convergence", "heterogeneous"),
+    ("analysis", "fit"),
+    ("analysis", "linear"),
+    ("analysis", "heterogeneous"),
+    ("classes", "analysis"),
+    ("junk", "consensus"),
+    ("junk", "analysis"),
+]
 
 
 def select(branch: Path, kept: list[bool]) -> None:
@@ -36,7 +49,7 @@ def rounds(tmp_path: Path) -> tuple[Path, Path]:
     clusters = pd.DataFrame({"uid": UIDS[:2], "cluster": [0, 1]})
     write_parquet(first / "analysis/clusters.parquet", clusters)
     table = pd.DataFrame({"cluster": [0, 1], "count": 1, "decision": "keep", "reason": "Fine."})
-    table.attrs["settings"] = {}
+    table.attrs |= {"settings": {}, "version": __version__}
     write_parquet(first / "junk.parquet", table)
     write_parquet(first / "junk_particles.parquet", clusters)
     settle(first)
@@ -72,10 +85,24 @@ def test_anything_else_is_not(change: str, rounds: tuple[Path, Path]) -> None:
     assert not (second / "linear").exists()
 
 
-def test_what_a_stage_reads_must_be_taken_over_too(rounds: tuple[Path, Path]) -> None:
+@pytest.mark.parametrize(("stage", "read"), READS)
+def test_what_a_stage_reads_must_be_taken_over_too(
+    stage: str, read: str, rounds: tuple[Path, Path]
+) -> None:
     first, second = rounds
-    write_json(second / "linear/config.json", {"settings": SETTINGS, "version": __version__})
-    assert not take_over("analysis", second, first, {})
+    if stage != "junk":
+        write_json(first / stage / _RECORDS[stage], {"settings": {}, "version": __version__})
+    (second / read).mkdir()
+    assert not take_over(stage, second, first, {})
+    record = second / "taken_over" / f"{read}.json"
+    write_json(record, {"from": "third"})
+    assert not take_over(stage, second, first, {})
+    write_json(record, {"from": "first"})
+    assert take_over(stage, second, first, {})
+
+
+def test_every_stage_and_what_it_reads_is_tried() -> None:
+    assert [(stage, read) for stage, reads in _READS.items() for read in reads] == READS
 
 
 def test_a_result_that_is_made_anew_is_no_longer_taken_over(rounds: tuple[Path, Path]) -> None:

@@ -143,7 +143,9 @@ def test_noise_of_real_premultiplied_stacks(shared_data, tmp_path):
     plain = unwindowed(batch.images[batch.coefficient_image], batch.coefficient_lattice)[1]
     power = batch.data.square().sum(1)
     shell = radius == 15  # the first with thousands of coefficients near zeros
-    zeros = shell & (plain < 0.05 * batch.damage**2)
+    scale = torch.from_numpy(store.images["scale"].to_numpy(copy=True))[batch.images]
+    most = (batch.damage * scale[batch.coefficient_image]).square()
+    zeros = shell & (plain < 0.05 * most)
 
     def excess(model: torch.Tensor) -> float:
         """Power over that of a model, near zeros of the CTF against the whole shell."""
@@ -152,3 +154,15 @@ def test_noise_of_real_premultiplied_stacks(shared_data, tmp_path):
 
     assert excess(batch.noise) == pytest.approx(1, abs=0.25)
     assert excess(plain) > 3
+
+    # tilted images were multiplied by rlnCtfScalefactor too, which leaves as little of the noise
+    image_power, image_noise = (
+        torch.zeros(store.n_images, dtype=torch.float64).index_add_(
+            0, batch.coefficient_image, (value * (radius >= 11)).double()
+        )
+        for value in (power, batch.noise)
+    )
+    groups = [(scale >= low) & (scale < high) for low, high in ((0.5, 0.65), (0.8, 0.9), (0.97, 2))]
+    steep, middle, flat = (float(image_power[g].sum() / image_noise[g].sum()) for g in groups)
+    assert middle / flat == pytest.approx(1, abs=0.15)
+    assert steep / flat == pytest.approx(1, abs=0.25)

@@ -9,9 +9,15 @@ import torch
 
 from tomopipe.config.prepare import PrepareSettings
 from tomopipe.dataset.prepare import prepare
-from tomopipe.dataset.store import Store
+from tomopipe.dataset.store import STEP_FORMAT, Store
 from tomopipe.errors import InputError, StateError
-from tomopipe.io.atomic import read_json, write_json, write_parquet
+from tomopipe.io.atomic import (
+    read_json,
+    read_sealed_json,
+    write_json,
+    write_parquet,
+    write_sealed_json,
+)
 from tomopipe.models.image import ImageModel
 from tomopipe.physics.dose import optimal_dose
 from tomopipe.simulate.phantom import complex_in_state
@@ -187,7 +193,7 @@ def test_a_hot_pixel_that_the_sample_misses_is_one_sentence(tiny, tmp_path, monk
     dataset = tmp_path / "dataset"
     shutil.copytree(tiny.dataset, dataset)
     images = pd.read_parquet(dataset / "images.parquet")
-    image = images.iloc[1]  # of which the sample, every second image, has none
+    image = images.iloc[1]  # which the sample has not
     hot = tmp_path / "hot.mrcs"
     shutil.copy(image["stack"], hot)
     with mrcfile.open(hot, "r+") as mrc:
@@ -235,6 +241,19 @@ def test_half_written_store_is_refused(tiny, tmp_path):
     shutil.copytree(tiny.store_path, tmp_path / "store")
     os.truncate(tmp_path / "store" / "coefficients.npy", 1000)
     with pytest.raises(StateError, match="has 1000 bytes instead of"):
+        Store.open(tmp_path / "store")
+
+
+@pytest.mark.parametrize("found", [STEP_FORMAT - 1, STEP_FORMAT + 1, None])
+def test_a_store_of_another_format_is_refused(tiny, tmp_path, found):
+    shutil.copytree(tiny.store_path, tmp_path / "store")
+    record = tmp_path / "store" / "store.json"
+    write_sealed_json(record, read_sealed_json(record) | {"step_format": found})
+    sentence = (
+        rf"store\.json has step_format {found}, this version reads {STEP_FORMAT}: "
+        "run `tomopipe prepare` again"
+    )
+    with pytest.raises(StateError, match=sentence):
         Store.open(tmp_path / "store")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ def test_too_small_a_disk_for_packing(
     disk = small_disk(40)
     assert main(["prepare", str(packed.dataset), "--out", str(disk / "store")]) == 2
     said = capsys.readouterr().err
-    assert f"{disk} has 33 kB free, but the store needs 46 kB more there" in said
+    assert re.search(rf"{disk} has \d+ kB free, but the store needs \d+ kB more there", said)
     assert not (disk / "store").exists()
 
 

@@ -28,7 +28,7 @@ def download(server: Server, tmp_path: Path) -> Callable[..., Download]:
 
     def made(*files: Any, **settings: Any) -> Download:
         source = {} if {"empiar", "zenodo"} & settings.keys() else {"url": f"{server.address}/set"}
-        quick = {"timeout_seconds": 5, "pause_seconds": 0.01, "attempts": 3, "piece_mb": 0.1}
+        quick = {"timeout_seconds": 30, "pause_seconds": 0.01, "attempts": 3, "piece_mb": 0.1}
         return Download.model_validate(
             {"files": files, "to": str(tmp_path / "data"), **source, **quick, **settings}
         )

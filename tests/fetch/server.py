@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,7 +14,10 @@ Fault = str | int  # "drop", "stall", "lie", or a status to answer with
 
 @dataclass
 class Served:
-    """A file, its version, and what goes wrong with the next requests, one each."""
+    """A file, its version, and what goes wrong with the next requests, one each.
+
+    With `most`, answers wait when so many bytes have been sent.
+    """
 
     data: bytes
     etag: str | None = '"one"'
@@ -23,7 +25,7 @@ class Served:
     ranges: bool = True
     faults: list[Fault] = field(default_factory=list)
     always: Fault | None = None
-    pause: float = 0.0
+    most: int | None = None
     length: bool = True
     encoding: str | None = None
     asked: list[str | None] = field(default_factory=list)
@@ -37,6 +39,8 @@ class Server:
         self.files: dict[str, Served] = {}
         self.pages: dict[str, Callable[[], str]] = {}
         self.requests = 0
+        self.answering = self.held = 0  # answers that are on their way, and those of them that wait
+        self.change = threading.Condition()
         self.released = threading.Event()
         owner = self
 
@@ -52,8 +56,26 @@ class Server:
         self.files[path] = Served(data, **how)  # type: ignore[arg-type]
         return self.files[path]
 
+    def let(self, file: Served, most: int | None) -> None:
+        """Let so many bytes of a file be sent in all."""
+        with self.change:
+            file.most = most
+            self.change.notify_all()
+
+    def about_to_send(self, file: Served, size: int) -> None:
+        """Wait until more of a file may be sent, and count what will be."""
+        with self.change:
+            self.held += 1
+            self.change.wait_for(
+                lambda: file.most is None or file.sent < file.most or self.released.is_set()
+            )
+            self.held -= 1
+            file.sent += size
+
     def close(self) -> None:
         self.released.set()
+        with self.change:
+            self.change.notify_all()
         self._http.shutdown()
         self._http.server_close()
 
@@ -72,7 +94,16 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def do_GET(self) -> None:
-        server, path = self.server_of, unquote(self.path)
+        server = self.server_of
+        with server.change:
+            server.answering += 1
+        try:
+            self._get(server, unquote(self.path))
+        finally:
+            with server.change:
+                server.answering -= 1
+
+    def _get(self, server: Server, path: str) -> None:
         server.requests += 1
         if path in server.pages:
             self._page(server.pages[path]())
@@ -144,10 +175,9 @@ class _Handler(BaseHTTPRequestHandler):
         stop = len(body) // 2 if fault in ("drop", "stall") else len(body)
         try:
             for at in range(0, stop, 1 << 14):
-                self.wfile.write(body[at : min(at + (1 << 14), stop)])
-                file.sent += min(1 << 14, stop - at)
-                if file.pause:
-                    time.sleep(file.pause)
+                part = body[at : min(at + (1 << 14), stop)]
+                self.server_of.about_to_send(file, len(part))
+                self.wfile.write(part)
             self.wfile.flush()
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True

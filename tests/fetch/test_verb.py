@@ -39,6 +39,9 @@ def test_list_says_what_is_there_and_loads_nothing(
     assert "b.mrcs" not in capsys.readouterr().out
     assert main(["fetch", "--url", f"{server.address}/set", "--to", to, "--list", "a.star"]) == 0
     assert "5 bytes    a.star" in capsys.readouterr().out
+    record = ["--record", str(tmp_path / "record.json")]
+    assert main(["fetch", "--url", f"{server.address}/set", "--to", to, "--list", *record]) == 2
+    assert "leave it out with --list" in capsys.readouterr().err
     assert file.sent == 0 and not Path(to).exists()
     assert main(["fetch", "--url", f"{server.address}/set", "--to", to, "*.star"]) == 0
     assert (Path(to) / "a.star").read_bytes() == b"data_"

@@ -6,6 +6,7 @@ import os
 import pickle
 import re
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -16,8 +17,23 @@ from tomopipe.io.foreign_pickle import read_arrays, read_ctf, read_poses
 
 
 class Evil:
+    """Unpickled by anything else, it leaves a file."""
+
+    trace: ClassVar[Path]
+
     def __reduce__(self):
-        return os.system, ("touch /tmp/tomopipe-was-here",)
+        return os.system, (f"touch '{self.trace}'",)
+
+
+@pytest.fixture(autouse=True)
+def trace(tmp_path, monkeypatch):
+    monkeypatch.setattr(Evil, "trace", tmp_path / "was-here", raising=False)
+    return Evil.trace
+
+
+def test_the_bait_works(trace):
+    pickle.loads(pickle.dumps(Evil()))
+    assert trace.exists()
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
@@ -35,12 +51,12 @@ def test_arrays_pass(tmp_path, protocol, dtype):
     "content",
     [Evil(), [np.ones(2), Evil()], np.array([Evil()], dtype=object), {"a": 1}, "text", print, 3],
 )
-def test_anything_else_is_refused(tmp_path, content):
+def test_anything_else_is_refused(tmp_path, trace, content):
     (tmp_path / "a.pkl").write_bytes(pickle.dumps(content))
     with pytest.raises(InputError) as caught:
         read_arrays(tmp_path / "a.pkl")
     assert "\n" not in str(caught.value)
-    assert not os.path.exists("/tmp/tomopipe-was-here")  # noqa: PTH110
+    assert not trace.exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", pickle.dumps(np.ones(99))[:-30]])

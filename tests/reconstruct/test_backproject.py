@@ -6,13 +6,16 @@ import pandas as pd
 import pytest
 import torch
 
+from tests.records import check_record
+from tomopipe.config.linear import ConsensusSettings
 from tomopipe.config.prepare import PrepareSettings
 from tomopipe.dataset.prepare import prepare
+from tomopipe.dataset.store import Store
 from tomopipe.errors import StateError
-from tomopipe.io.atomic import read_json, write_json
+from tomopipe.io.atomic import read_json, read_sealed_json, write_json, write_sealed_json
 from tomopipe.io.mrc import read_volume
 from tomopipe.physics.fsc import correlation, fsc
-from tomopipe.reconstruct.backproject import accumulate, half_maps
+from tomopipe.reconstruct.backproject import accumulate, half_maps, half_sums
 from tomopipe.reconstruct.consensus import consensus
 from tomopipe.simulate.particles import true_volume
 
@@ -54,8 +57,36 @@ def test_half_maps_share_no_particle(tiny):
     assert torch.equal(one.numerator, halves[0].numerator)
 
 
+def test_half_sums_are_those_of_the_source_s_half_sets(tiny):
+    store = tiny.open()
+    source = pd.read_parquet(tiny.dataset / "particles.parquet").set_index("uid")["half"]
+    particles = np.random.default_rng(0).permutation(store.n_particles)[:31]
+    half = source.loc[list(store.uids[particles])].to_numpy()
+    for number, sums in enumerate(half_sums(store, particles), start=1):
+        own = accumulate(store, particles[half == number])
+        assert own.denominator.any()
+        assert torch.equal(sums.denominator, own.denominator)
+        assert torch.equal(sums.numerator, own.numerator)
+
+
+def test_half_maps_of_noise_agree_nowhere(tiny, tmp_path):
+    shutil.copytree(tiny.store_path, tmp_path / "noise")
+    packed = np.load(tmp_path / "noise" / "coefficients.npy", mmap_mode="r+")
+    scale = packed.astype(np.float32).std()
+    packed[:] = scale * np.random.default_rng(0).normal(size=packed.shape)
+    packed.flush()
+    meta = read_sealed_json(tmp_path / "noise" / "store.json")
+    write_sealed_json(
+        tmp_path / "noise" / "store.json", {k: v for k, v in meta.items() if k != "checksums"}
+    )
+    result = half_maps(Store.open(tmp_path / "noise"))
+    assert result.curves.resolution(13.0, 0.143) > 3 * 26  # Nyquist, which maps of signal reach
+    assert result.fsc[3:].abs().max() < 0.2
+
+
 def test_consensus_leaves_maps_and_fsc(tiny, tmp_path):
     consensus(tiny.store_path, tmp_path / "consensus")
+    check_record("consensus", tmp_path / "consensus", ConsensusSettings())
     summary = json.loads((tmp_path / "consensus" / "consensus.json").read_text())
     table = pd.read_csv(tmp_path / "consensus" / "fsc.csv")
     volume, pixel_size = read_volume(tmp_path / "consensus" / "map.mrc")

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
+from tests.records import check_record
 from tomopipe.cli.main import main
 from tomopipe.config.reconstruct import ClassesSettings
 from tomopipe.errors import StateError
@@ -40,6 +41,7 @@ def analysis(tiny, tmp_path_factory):
 
 def test_true_classes_are_supported(tiny, analysis, tmp_path):
     assert main(["classes", str(tiny.store_path), str(analysis), "--out", str(tmp_path / "c")]) == 0
+    check_record("classes", tmp_path / "c", ClassesSettings())
     table = pd.read_csv(tmp_path / "c" / "classes.csv").set_index("cluster")
     assert table.loc[[0, 1], "supported"].all()
     assert (table.loc[[0, 1], "difference_cc"] > 0.5).all()

@@ -1,6 +1,7 @@
 """Maps of the shared test data against the maps that lie beside it."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -9,10 +10,11 @@ from tomopipe.dataset.importer import import_star
 from tomopipe.dataset.prepare import prepare
 from tomopipe.dataset.store import Store
 from tomopipe.io.mrc import read_volume
+from tomopipe.models.mean import FixedVolumes
 from tomopipe.physics.fourier import frequencies
 from tomopipe.physics.fsc import correlation, fsc
 from tomopipe.physics.mask import sphere_mask
-from tomopipe.reconstruct.backproject import half_maps
+from tomopipe.reconstruct.backproject import accumulate, batches, half_maps, wiener_term
 
 # what a quick back-projection reached against RELION's, shells 1 to 11, in a sphere of 13 pixels
 QUICK = [0.99, 0.97, 0.93, 0.88, 0.82, 0.69, 0.63, 0.68, 0.66, 0.62, 0.54]
@@ -35,6 +37,42 @@ def test_warptools_consensus_agrees_with_relions_reconstruction(shared_data, tmp
     # as good as the quick one, to the two digits it was noted in
     assert (curve >= np.array(QUICK) - 0.005).all(), curve.round(3)
     assert correlation(ours, relion, sphere) > correlation(ours, relion.flip(0), sphere) + 0.2
+
+
+def predicted(store: Store) -> float:
+    """Share of the images' power that a map of the particles of the other half-set explains.
+
+    The power of every image and shell counts as 1, so that no model of the noise has a say.
+    """
+    mask, explained, cells = sphere_mask(32, 13), 0.0, 0
+    sums = [accumulate(store, np.flatnonzero(store.half == half)) for half in (1, 2)]
+    curve = fsc(*(each.volume() for each in sums), mask)
+    for half, own in zip((2, 1), sums, strict=True):
+        volume = own.volume(wiener_term(own, curve)) * mask
+        fixed = FixedVolumes(volume, torch.zeros(0, *volume.shape))
+        for batch in batches(store, np.flatnonzero(store.half == half), store):
+            seen = (batch.ctf * batch.damage)[:, None] * fixed(batch.points())
+            shell = batch.lattice.float().norm(dim=-1)[batch.coefficient_lattice].round().long()
+            power = batch.data.double().square().sum(1)
+            left = (batch.data - seen).double().square().sum(1)
+            cell = batch.coefficient_image * 32 + shell
+            total = torch.zeros(32 * batch.n_images, dtype=torch.float64).index_add_(0, cell, power)
+            some = (shell >= 1) & (shell <= 12)
+            explained += float(((power - left) / total[cell])[some].sum())
+            cells += len(cell[some].unique())
+    return explained / cells
+
+
+def test_scale_of_the_ctf_and_height_predict_the_other_half(shared_data, tmp_path):
+    star = next((shared_data / "warptools_ribosome_32").glob("*optimisation_set.star"))
+    ours = predicted(_stored(star, tmp_path / "ours"))
+    other = predicted(_stored(star, tmp_path / "other", defocus_hand="turn"))
+    dataset = tmp_path / "ours" / "dataset"
+    images = pd.read_parquet(dataset / "images.parquet")
+    images.assign(scale=1.0).to_parquet(dataset / "images.parquet")
+    prepare(dataset, tmp_path / "without")
+    assert ours > other
+    assert ours > 1.5 * predicted(Store.open(tmp_path / "without")) > 0
 
 
 def test_sim_ribosome_classes_agree_with_their_true_maps(shared_data, tmp_path):

@@ -140,7 +140,7 @@ class Faker:
             )
             for e, a in zip(epochs, loss, strict=True)
         ]
-        write_text(path / "metrics.jsonl", "\n".join(lines) + '\n{"epoch": 21, "lo')
+        write_text(path / "metrics.jsonl", "\n".join(lines) + "\n")
         write_json(path / "config.json", {"kind": "heterogeneous"})
         write_parquet(path / "latents.parquet", pd.DataFrame({"uid": self.uids}))
         curves = {

@@ -19,7 +19,7 @@ from tomopipe.errors import StateError
 from tomopipe.lineage.record import Record
 from tomopipe.lineage.write import recorded
 from tomopipe.report.build import build_report
-from tomopipe.report.collect import collect, read_metrics
+from tomopipe.report.collect import collect
 
 
 @pytest.fixture(scope="module")
@@ -93,24 +93,58 @@ def test_empty_results_give_a_page(empty_results, tmp_path):
     assert "It has not been imported yet." in text
 
 
-STAGES = [
-    "datasets/demo/images.parquet", "datasets/demo/simulated", "datasets/demo/particles.parquet",
-    "recovery.json", "benchmarks", "branches/clean/consensus", "branches/clean/linear",
-    "branches/clean/heterogeneous", "branches/clean/convergence", "branches/clean/analysis",
-    "branches/clean/analysis/clusters.parquet", "branches/clean/analysis/latents.parquet",
-    "branches/clean/analysis/volumes", "branches/clean/selection.yaml",
-    "branches/clean/junk.parquet", "branches/clean/selected.parquet", "branches/pilot",
-]  # fmt: skip
+# what may be missing, and what is then said of which branches; of all others the same as before
+PARTS = {
+    "datasets/demo/images.parquet": {},
+    "datasets/demo/simulated": {},
+    "datasets/demo/particles.parquet": {},
+    "recovery.json": {},
+    "benchmarks": {},
+    "branches/clean/consensus": {"clean": "Not finished: consensus has left no result yet."},
+    "branches/clean/linear": {"clean": "Not finished: linear has left no result yet."},
+    "branches/clean/heterogeneous": {
+        "clean": "Not finished: heterogeneous has left no result yet."
+    },
+    "branches/clean/convergence": {"clean": "Not finished: convergence has left no result yet."},
+    "branches/clean/analysis": {"clean": "Not finished: analysis has left no result yet."},
+    "branches/clean/analysis/clusters.parquet": {
+        "clean": "Training: converged at epoch 14: nothing moves. Every class is supported"
+    },
+    "branches/clean/analysis/latents.parquet": {},
+    "branches/clean/analysis/volumes": {},
+    "branches/clean/selection.yaml": {"clean": "Not finished: junk has left no result yet."},
+    "branches/clean/junk.parquet": {},
+    "branches/clean/selected.parquet": {
+        "clean": "Nothing has run yet.",
+        "moving": "Not finished: export has left no result yet.",
+    },
+    "branches/pilot": {"pilot": "Nothing has run yet."},
+}
 
 
-@pytest.mark.parametrize("missing", STAGES)
-def test_any_part_may_be_missing(missing, fake_results, tmp_path):
+def _summaries(page: str) -> dict[str, tuple[str, str]]:
+    """State of every branch, and what the summary says of it."""
+    card = r'<li class="card ([\w-]+)"[^>]*>\s*<a href="#branch-(\w+)">(.*?)</li>'
+    return {name: (state, said) for state, name, said in re.findall(card, page, re.S)}
+
+
+@pytest.mark.parametrize("missing", PARTS)
+def test_any_part_may_be_missing(missing, fake_results, page, tmp_path):
     config, results = fake_results
     shutil.copytree(results, tmp_path / "results")
     path = tmp_path / "results" / missing
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     build_report(config, tmp_path / "results", tmp_path / "report.html")
-    assert "</html>" in (tmp_path / "report.html").read_text()
+    text = (tmp_path / "report.html").read_text()
+    assert "</html>" in text
+    before, after = _summaries(page), _summaries(text)
+    changed = PARTS[missing]
+    assert list(before) == list(after) == ["pilot", "clean", "moving", "unrun", "later", "after"]
+    assert {name for name in before if before[name] != after[name]} == set(changed)
+    for name, words in changed.items():
+        state, said = after[name]
+        assert words in said
+        assert (state == "unfinished") == words.startswith("Not finished")
 
 
 def test_decisions_on_other_clusters_are_called_stale(fake_results, tmp_path):
@@ -170,17 +204,6 @@ def test_missing_results_folder_is_an_error(fake_results, tmp_path):
     config, _ = fake_results
     with pytest.raises(StateError, match="not a folder"):
         build_report(config, tmp_path / "nowhere", tmp_path / "report.html")
-
-
-def test_metrics_of_a_resumed_run_count_the_later_line(tmp_path):
-    path = tmp_path / "metrics.jsonl"
-    path.write_text(
-        '{"epoch": 1, "loss": 3}\n{"epoch": 2, "loss": 9}\n{"epoch": 2, "loss": 2}\n{"ep'
-    )
-    assert read_metrics(path)["loss"].tolist() == [3, 2]
-    path.write_text('{"ep\n{"epoch": 2, "loss": 2}\n')
-    with pytest.raises(StateError, match="line 1"):
-        read_metrics(path)
 
 
 def test_states_of_branches(fake_results):

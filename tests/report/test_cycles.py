@@ -80,6 +80,6 @@ def test_rounds_that_are_not_done_or_not_clean_are_told(
         source = root / "branches/pilot_round1/selection.yaml"
         write_text(results / f"branches/{name}/selection.yaml", source.read_text())
     words = status_words(status(config, collect(config, results)))
-    assert "not clean after 3 rounds: 27 still called junk" in words.replace("42 still", "27 still")
+    assert "not clean after 3 rounds: 42 still called junk" in words
     (results / "branches/pilot/selection.yaml").unlink()
     assert "2 of at most 3 rounds done" in status_words(status(config, collect(config, results)))

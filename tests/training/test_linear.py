@@ -7,6 +7,7 @@ import torch
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
+from tests.records import check_record
 from tomopipe.config.linear import LinearSettings
 from tomopipe.errors import StateError, TomopipeError
 from tomopipe.models import load_model
@@ -184,6 +185,10 @@ def test_fit_is_deterministic_and_ignores_the_order_of_uids(tiny, good, fitted, 
 def test_well_explained_particles_have_error_one(fitted):
     error = pd.read_parquet(fitted / "latents.parquet")["error"]
     assert 0.9 < error.median() < 1.1
+
+
+def test_the_record_has_settings_and_version(fitted):
+    check_record("linear", fitted, SETTINGS)
 
 
 def test_latents_are_standardised_and_spectrum_falls(fitted):

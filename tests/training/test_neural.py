@@ -15,6 +15,7 @@ import torch
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
+from tests.records import check_record
 from tomopipe.analysis.convergence import assess
 from tomopipe.config.analysis import ConvergenceSettings
 from tomopipe.config.linear import LinearSettings
@@ -45,6 +46,7 @@ def test_homogeneous_network_reproduces_the_map(make_store, states, tmp_path):
     rough = states["body"].volume(16).roll(2, 1)  # only its amplitudes are used
     write_volume(tmp_path / "map.mrc", rough.numpy(), 10.0)
     train_homogeneous(store.path, tmp_path / "out", settings, consensus=tmp_path / "map.mrc")
+    check_record("homogeneous", tmp_path / "out", settings)
     volume, pixel_size = read_volume(tmp_path / "out" / "map.mrc")
     truth = states["whole"].volume(16)
     assert pixel_size == pytest.approx(10.0)
@@ -154,6 +156,7 @@ def test_only_the_last_decoders_are_kept(two_states, tmp_path):
         zdim=2, epochs=4, snapshot_weights=2, tensorboard=True, encoder_radius=4, **QUICK
     )
     train_heterogeneous(store.path, tmp_path / "out", settings, uids=list(store.uids[:12]))
+    check_record("heterogeneous", tmp_path / "out", settings)
     kept = sorted(p.name for p in (tmp_path / "out" / "snapshots").iterdir())
     assert [k for k in kept if k.startswith("decoder")] == [
         "decoder_003.safetensors",
@@ -173,6 +176,29 @@ def test_stops_when_converged(two_states, tmp_path, monkeypatch):
     settings = HeterogeneousSettings(zdim=2, epochs=9, stop="converged", **QUICK)
     train_heterogeneous(store.path, tmp_path / "out", settings, uids=list(store.uids[:8]))
     assert read_json(tmp_path / "out" / "config.json")["epochs_done"] == 2
+
+
+def test_particles_that_show_something_else_have_the_largest_error(make_store, states, tmp_path):
+    """Of the same power, with random phases. Of three tilts none is held out to judge by."""
+    tilts = np.random.default_rng(1).integers(4, 9, size=60)
+    wrong, few = [3, 21, 22, 40, 59], 7
+    tilts[few] = 3
+    store = make_store(["body", "whole"] * 30, tilts.tolist(), noise=10.0)
+    packed = np.load(store.path / "coefficients.npy", mmap_mode="r+")
+    theirs = np.repeat(np.isin(np.arange(60), wrong), tilts * store.n_lattice)
+    values = packed[theirs].astype(np.float32).view(np.complex64)
+    phase = np.random.default_rng(0).uniform(0, 2 * np.pi, size=values.shape)
+    packed[theirs] = (values * np.exp(1j * phase)).astype(np.complex64).view(np.float32)
+    packed.flush()
+    consensus = (states["body"].volume(16) + states["whole"].volume(16)) / 2
+    write_volume(tmp_path / "consensus" / "map.mrc", consensus.numpy(), 10.0)
+    settings = HeterogeneousSettings(zdim=2, epochs=1, encoder_radius=5, **QUICK)
+    train_heterogeneous(store.path, tmp_path / "out", settings, consensus=tmp_path / "consensus")
+    _, error = latents(tmp_path / "out")
+    assert np.isnan(error[few])
+    others = np.delete(error, [few, *wrong])
+    assert np.isfinite(others).all()
+    assert error[wrong].min() > 1.5 * np.percentile(others, 95)
 
 
 def test_consensus_of_another_box_is_refused(two_states, tmp_path):

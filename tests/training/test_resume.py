@@ -41,13 +41,13 @@ def store(make_store):
     return make_store(["body", "whole"] * 6, [5, 7, 4, 6] * 3, noise=60.0).path
 
 
-def same_result(a: Path, b: Path) -> None:
+def same_result(a: Path, b: Path, epochs: int = SETTINGS.epochs) -> None:
     first, second = (load_tensors(d / "model.safetensors") for d in (a, b))
     assert first.keys() == second.keys()
     for name in first:
         assert torch.equal(first[name], second[name]), name
     assert read_parquet(a / "latents.parquet").equals(read_parquet(b / "latents.parquet"))
-    for epoch in range(1, SETTINGS.epochs + 1):
+    for epoch in range(1, epochs + 1):
         name = f"snapshots/epoch_{epoch:03d}.safetensors"
         assert torch.equal(load_tensors(a / name)["z"], load_tensors(b / name)["z"])
 
@@ -107,35 +107,58 @@ torch.set_num_threads(1)
 from tomopipe.config.training import HeterogeneousSettings
 from tomopipe.training.neural import train_heterogeneous
 settings = HeterogeneousSettings.model_validate_json(sys.argv[3])
-print("ready", flush=True)
 train_heterogeneous(Path(sys.argv[1]), Path(sys.argv[2]), settings)
 """
+
+
+STEPS = 4  # of an epoch: 12 particles, 3 of them a step
+
+
+def steps_done(state: Path) -> int:
+    """Where the last checkpoint of a run is; 0 before there is one."""
+    if not (state / "checkpoint.json").is_file():
+        return 0
+    position = read_json(state / "checkpoint.json")["position"]
+    return STEPS * position["epoch"] + position["step"]
+
+
+def killed_at(step: int, command: list[str], state: Path) -> int:
+    """Start a training and kill it when it has a checkpoint of that step or a later one: which."""
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
+        try:
+            end = time.monotonic() + 60
+            while steps_done(state) < step and child.poll() is None and time.monotonic() < end:
+                time.sleep(0.01)
+        finally:
+            child.kill()
+    assert child.returncode == -signal.SIGKILL  # neither done nor ended by an error
+    assert steps_done(state) >= step
+    return steps_done(state)
 
 
 @pytest.mark.fault(
     "Training is killed (SIGKILL) at random moments",
     "The next start goes on from the last checkpoint and ends with exactly the same numbers.",
 )
-def test_killed_process_gives_identical_numbers(store, tmp_path):
+def test_killed_process_gives_identical_numbers(store, tmp_path, monkeypatch):
     torch.set_num_threads(1)
-    settings = SETTINGS.model_copy(update={"epochs": 6, "hidden": 64})
-    train_heterogeneous(store, tmp_path / "straight", settings)
-    command = [
-        sys.executable,
-        "-c",
-        SCRIPT,
-        str(store),
-        str(tmp_path / "killed"),
-        settings.model_dump_json(),
-    ]
-    delay = random.Random()
-    for _ in range(2):
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
-            assert child.stdout.readline() == b"ready\n"
-            time.sleep(delay.uniform(0.05, 1.0))
-            os.kill(child.pid, signal.SIGKILL)
-    train_heterogeneous(store, tmp_path / "killed", settings)
-    same_result(tmp_path / "straight", tmp_path / "killed")
+    epochs, out, state = 60, tmp_path / "killed", tmp_path / "killed.state"
+    settings = SETTINGS.model_copy(update={"epochs": epochs})
+    seldom = settings.model_copy(update={"checkpoint_minutes": 5})
+    train_heterogeneous(store, tmp_path / "straight", seldom)
+    given = [str(store), str(out), settings.model_dump_json()]
+    seed = random.randrange(1 << 30)
+    print(f"seed {seed}")
+    draw, reached = random.Random(seed), 0
+    for _ in range(2):  # of 240 steps of about 10 ms: it cannot end between two looks
+        step = reached + draw.randint(1, 60)
+        reached = killed_at(step, [sys.executable, "-c", SCRIPT, *given], state)
+    assert not (out / "model.safetensors").exists()
+    step, taken = loop._train_step, []
+    monkeypatch.setattr(loop, "_train_step", lambda *args: taken.append(1) or step(*args))
+    train_heterogeneous(store, out, settings)
+    assert len(taken) == STEPS * epochs - reached
+    same_result(tmp_path / "straight", out, epochs)
 
 
 def interrupt(store: Path, out: Path, monkeypatch, settings=SETTINGS) -> None:

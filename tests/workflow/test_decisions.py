@@ -62,7 +62,8 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Snakemake asked for selection.yaml; SLURM, if it is asked for, takes no job."""
     programs = folder / "bin"
     programs.mkdir(exist_ok=True)
-    for name, script in {"sbatch": "exit 1", "sinfo": "echo 'cpu*'", "squeue": "exit 0"}.items():
+    for name in ("sbatch", "sinfo", "squeue", "sacct", "sacctmgr"):
+        script = {"sbatch": "exit 1", "sinfo": "echo 'cpu*'"}.get(name, "exit 0")
         (programs / name).write_text(f"#!/bin/sh\n{script}\n")
         (programs / name).chmod(0o755)
     words = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import sys
 from pathlib import Path
@@ -78,6 +79,31 @@ def test_the_demo_shows_steps_and_explains_failures(
     assert "tomopipe: it broke" in capsys.readouterr().out
 
 
+def test_the_demo_ends_with_what_was_recovered(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    demo = load("workflow/scripts/demo.py")
+    monkeypatch.setattr(demo, "RESULTS", tmp_path)
+    monkeypatch.setattr(demo, "run", lambda arguments, start: (0, []))
+    figures = {"ari": 0.98765, "spearman": None, "fsc_area": 0.5, "junk": {"recall": 1.0}}
+    (tmp_path / "recovery.json").write_text(json.dumps(figures))
+    assert demo.main([]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "recovered: ari=0.988 spearman=none fsc_area=0.500"
+    assert f"Report: {tmp_path}/report.html" in lines
+
+
+def test_the_demo_ends_as_snakemake_does_where_a_step_fails(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    demo = load("workflow/scripts/demo.py")
+    monkeypatch.setattr(demo, "run", lambda arguments, start: (3, ["no rule makes it"]))
+    assert demo.main([]) == 3
+    said = capsys.readouterr().out
+    assert "no rule makes it" in said
+    assert "recovered" not in said
+
+
 def test_sizes_of_the_cost_benchmark_are_what_a_store_keeps(tmp_path: Path) -> None:
     """The paper estimate counts coefficients as a real store of the same kind does."""
     size = Size(particles=3, tilts=5, box=16)
@@ -107,3 +133,13 @@ def test_memory_of_a_process_counts_what_it_takes_and_the_limit_holds(tmp_path: 
     assert 0.2 < cost.own_gb < 0.3
     with pytest.raises(RuntimeError, match="MemoryError"):
         run(["-c", code], limit_gb=0.1)
+
+
+def test_a_demo_without_a_result_says_so(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    demo = load("workflow/scripts/demo.py")
+    monkeypatch.setattr(demo, "RESULTS", tmp_path)
+    monkeypatch.setattr(demo, "run", lambda arguments, start: (0, []))
+    assert demo.main([]) == 1
+    assert "recovery.json is not there" in capsys.readouterr().err

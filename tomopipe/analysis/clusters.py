@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from tomopipe.analysis.latent import Array, isolated
+from tomopipe.analysis.latent import Array, evenly, isolated
 from tomopipe.analysis.mixtures import Mixture
 from tomopipe.io.atomic import fingerprint
+
+_TRIM = 0.02  # share of isolated particles, at most
 
 
 @dataclass(frozen=True)
@@ -42,37 +44,49 @@ class Clusters:
         return np.bincount(self.labels, minlength=len(self.centres))
 
 
-def kmeans(points: Array, k: int, *, seed: int, trim: float = 0.02) -> Clusters:
-    """Seeded k-means (ten starts) of `(n, d)` points, fitted without isolated particles.
+def kmeans(points: Array, k: int, *, seed: int, stray: Array | None = None) -> Clusters:
+    """Seeded k-means (ten starts) of `(n, d)` points, fitted without stray particles.
 
-    Isolated particles (at most the share `trim`) still get the label of the nearest centre. With
-    fewer distinct points than `k` there are as many clusters as points.
+    Those still get the label of the nearest centre. With fewer distinct points than `k` there are
+    as many clusters as points. Like every method here it is fitted to at most `latent.FITTED`
+    particles, evenly taken.
+
+    Parameters
+    ----------
+    points, k, seed
+        `(n, d)` points, clusters, seed of the starts.
+    stray
+        Mask `(n,)`; by default `latent.isolated`, at most 2 % of the particles.
     """
-    from scipy.spatial.distance import cdist
     from sklearn.cluster import KMeans
 
-    inside = points[~isolated(points, trim)]
+    inside = _fitted_to(points, points, stray)
     k = min(k, len(np.unique(inside, axis=0)))
     model = KMeans(k, n_init=10, random_state=seed).fit(inside)
-    labels = cdist(points, model.cluster_centers_).argmin(axis=1)
-    return _finish(points, labels)
+    return _finish(points, model.predict(points))
 
 
-def mixture(points: Array, k: int, *, seed: int, trim: float = 0.02) -> Clusters:
-    """Seeded Gaussian mixture with full covariances, fitted without isolated particles.
+def _fitted_to(values: Array, points: Array, stray: Array | None) -> Array:
+    """Rows of `values` that a method is fitted to: at most so many, none of a stray point."""
+    inside = np.flatnonzero(~(isolated(points, _TRIM) if stray is None else stray))
+    rows: Array = values[inside[evenly(len(inside))]]
+    return rows
+
+
+def mixture(points: Array, k: int, *, seed: int, stray: Array | None = None) -> Clusters:
+    """Seeded Gaussian mixture with full covariances, fitted without stray particles.
 
     Covariances get a thousandth of the mean variance on their diagonal, and with fewer than 2 d
     particles a component they are spherical, so that none collapses onto a few points. Twenty
     starts, four for more than 5000 particles. Components that no particle prefers are dropped.
     """
-    return _finish(points, _mixture_labels(points, k, seed, ~isolated(points, trim)))
+    return _finish(points, _mixture_labels(points, k, seed, _fitted_to(points, points, stray)))
 
 
-def _mixture_labels(points: Array, k: int, seed: int, chosen: Array) -> Array:
-    """Labels `(n,)` of a mixture fitted to the points where `chosen` is true."""
+def _mixture_labels(points: Array, k: int, seed: int, inside: Array) -> Array:
+    """Labels `(n,)` of a mixture fitted to the points `inside`."""
     from sklearn.mixture import GaussianMixture
 
-    inside = points[chosen]
     k = min(k, len(np.unique(inside, axis=0)))
     if k == 1:
         return np.zeros(len(points), dtype=int)
@@ -102,7 +116,9 @@ def posterior_mixture(points: Array, fitted: Mixture) -> Clusters:
     return replace(found, probability=fitted.probability.max(axis=1))
 
 
-def graph(points: Array, embedding: Array, k: int, *, seed: int, trim: float = 0.02) -> Clusters:
+def graph(
+    points: Array, embedding: Array, k: int, *, seed: int, stray: Array | None = None
+) -> Clusters:
     """Gaussian mixture on a UMAP of the points' neighbour graph: follows bent and long states.
 
     On simulated sets with a motion inside one of three states its ARI stays within .07 of a
@@ -116,13 +132,13 @@ def graph(points: Array, embedding: Array, k: int, *, seed: int, trim: float = 0
         `(n, d)`.
     embedding
         `(n, 2)` UMAP coordinates of the points.
-    k, seed, trim
+    k, seed, stray
         As for `mixture`; isolated points are found among `points`.
     """
     if len(points) < 50:
-        return mixture(points, k, seed=seed, trim=trim)
-    labels = _mixture_labels(embedding.astype(np.float64), k, seed, ~isolated(points, trim))
-    return _finish(points, labels)
+        return mixture(points, k, seed=seed, stray=stray)
+    flat = embedding.astype(np.float64)
+    return _finish(points, _mixture_labels(flat, k, seed, _fitted_to(flat, points, stray)))
 
 
 def _finish(points: Array, labels: Array) -> Clusters:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,8 @@ from tomopipe.analysis.epochs import (
     volume_changes,
 )
 from tomopipe.analysis.latent import Array
+from tomopipe.analysis.metrics import read_metrics
 from tomopipe.config.analysis import ConvergenceSettings
-from tomopipe.errors import StateError
 from tomopipe.io.atomic import atomic_directory, read_json, write_json
 from tomopipe.models.vae import HeterogeneousModel
 from tomopipe.training.snapshots import read_snapshot
@@ -150,32 +149,6 @@ def numbers(curves: Curves) -> dict[str, Any]:
             "volume_cc_lowest": cc.min().tolist(),
         }
     }
-
-
-def read_metrics(path: Path) -> pd.DataFrame:
-    """`metrics.jsonl` as a table with at least epoch, loss and validation.
-
-    Raises
-    ------
-    StateError
-        If it is missing, empty, or a line is not JSON.
-    """
-    if not path.is_file():
-        raise StateError(f"{path} is missing: train the model first")
-    rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            raise StateError(f"{path} line {number} is not JSON: train the model again") from None
-    if not rows:
-        raise StateError(f"{path} holds no epoch: train the model first")
-    table = pd.DataFrame(rows)
-    for name in ("loss", "validation"):
-        table[name] = pd.to_numeric(table[name], errors="coerce") if name in table else np.nan
-    if "epoch" not in table:
-        table.insert(0, "epoch", range(1, len(table) + 1))
-    return table
 
 
 def _column(table: pd.DataFrame, name: str) -> list[float]:

@@ -34,16 +34,17 @@ def decide(evidence: pd.DataFrame, settings: JunkSettings) -> pd.DataFrame:
     """Decide on every cluster.
 
     The good clusters are those that agree best with the consensus and together hold half of the
-    particles. All others are measured by them: `share_X` is a cluster's X over theirs, and
-    `share` the geometric mean of the signal's and of the two correlations' mean: the images and
-    the maps must both disagree. A difference within `sigmas` spreads of the good clusters counts
-    as none. A cluster whose particles agree with each other is a structure, and junk only below
-    `structure_below`: of a part of the complex that holds a share f of it, the signal is f and the
-    correlations are √f, which makes f^¾. So correlations count up to the square root of the signal:
-    misaligned particles make a blob that correlates with any complex. Junk never exceeds
-    `max_junk_fraction` of the particles: beyond it the better clusters become unsure. Where even
-    the good clusters show no signal beyond `sigmas` of its error, all are unsure: the signal is
-    that of the other half-set's map, and noise shows none of it.
+    particles; those of fewer than `min_particles`, which may agree by chance, come last. All others
+    are measured by them: `share_X` is a cluster's X over theirs, and `share` the geometric mean of
+    the signal's and of the two correlations' mean: the images and the maps must both disagree. A
+    difference within `sigmas` spreads of the good clusters counts as none. A cluster whose
+    particles agree with each other is a structure, and junk only below `structure_below`: of a part
+    of the complex that holds a share f of it, the signal is f and the correlations are √f, which
+    makes f^¾. So correlations count up to the square root of the signal: misaligned particles make
+    a blob that correlates with any complex. Junk never exceeds `max_junk_fraction` of the
+    particles: beyond it the better clusters become unsure. Where even the good clusters show no
+    signal beyond `sigmas` of its error, all are unsure: the signal is that of the other half-set's
+    map, and noise shows none of it.
 
     Parameters
     ----------
@@ -61,7 +62,7 @@ def decide(evidence: pd.DataFrame, settings: JunkSettings) -> pd.DataFrame:
     table = evidence.copy()
     count = table["count"].to_numpy(float)
     shares = [_shares(table[name].to_numpy(float), count) for name in AGREEMENTS]
-    good = _good_clusters(_combined(*shares), count)
+    good = _good_clusters(_combined(*shares), count, settings.min_particles)
     significant = []
     for name in AGREEMENTS:
         value = table[name].to_numpy(float)
@@ -87,6 +88,7 @@ def decide(evidence: pd.DataFrame, settings: JunkSettings) -> pd.DataFrame:
 
 def _is_seen(good: pd.DataFrame, settings: JunkSettings) -> bool:
     """Whether the particles that agree best show the consensus at all."""
+    good = good[np.isfinite(good["signal_error"])]  # a single particle has none
     weight = good["count"] / good["count"].sum()
     error = float(np.sqrt((weight**2 * good["signal_error"] ** 2).sum()))
     return float((weight * good["signal"]).sum()) > settings.sigmas * error
@@ -172,9 +174,12 @@ def _limit_junk(table: pd.DataFrame, settings: JunkSettings) -> pd.DataFrame:
     return table
 
 
-def _good_clusters(agreement: Array, count: Array) -> Array:
-    """Mask of the clusters that agree best, until they hold half of the particles."""
-    order = np.lexsort((-count, -agreement))
+def _good_clusters(agreement: Array, count: Array, least: int) -> Array:
+    """Mask of the clusters that agree best, until they hold half of the particles.
+
+    Clusters of fewer particles than `least` come after all others.
+    """
+    order = np.lexsort((-count, -agreement, count < least))
     needed = int(np.searchsorted(np.cumsum(count[order]), 0.5 * count.sum())) + 1
     good = np.zeros(len(count), dtype=bool)
     good[order[:needed]] = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -113,9 +114,13 @@ class Consensus:
         result: Array = lowpass(tensor, self.radius).numpy()
         return result
 
+    @cached_property
+    def _filtered_map(self) -> Array:
+        return self.filtered(self.map)
+
     def agreement(self, volume: Array) -> float:
         """Masked CC with the consensus, both low-passed."""
-        pair = np.stack([self.filtered(self.map), self.filtered(volume)])
+        pair = np.stack([self._filtered_map, self.filtered(volume)])
         return float(correlation_matrix(pair, self.mask)[0, 1])
 
 
@@ -153,15 +158,21 @@ def _add_backprojections(
                 members = positions(store, labels.index[labels == cluster].to_numpy(object))
                 volume = particle_map(store, members)
             own.append(consensus.agreement(volume))
-            groups = [
-                np.sort(draw.choice(store.n_particles, count, replace=False))
-                for _ in range(settings.controls)
-            ]
-            random = [consensus.agreement(particle_map(store, group)) for group in groups]
-            control.append(float(np.mean(random)))
+            if count < store.n_particles:
+                control.append(_control(store, consensus, count, settings.controls, draw))
+            else:
+                control.append(own[-1])  # any group of that size is the cluster itself
             progress.advance()
     table["cc_backprojection"], table["cc_control"] = own, control
     table["agreement"] = np.clip(own, 0, None) / np.clip(control, 0.05, None)
+
+
+def _control(
+    store: Store, consensus: Consensus, count: int, groups: int, draw: np.random.Generator
+) -> float:
+    """Mean agreement of random groups of `count` particles with the consensus."""
+    chosen = [np.sort(draw.choice(store.n_particles, count, replace=False)) for _ in range(groups)]
+    return float(np.mean([consensus.agreement(particle_map(store, group)) for group in chosen]))
 
 
 def _add_particles(table: pd.DataFrame, particles: pd.DataFrame) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ from typing import Any
 import torch
 
 from tomopipe import __version__
-from tomopipe.analysis.analyze import Findings, cluster_table, explore
 from tomopipe.analysis.clusters import clusters_fingerprint
+from tomopipe.analysis.explore import Findings, cluster_table, explore
 from tomopipe.analysis.latent import read_latents
+from tomopipe.analysis.takeover import OF_ONE_MODEL
 from tomopipe.config.analysis import AnalysisSettings
 from tomopipe.config.fit import FitSettings
 from tomopipe.config.linear import LinearSettings
@@ -21,21 +23,21 @@ from tomopipe.config.training import HeterogeneousSettings
 from tomopipe.dataset.store import Store
 from tomopipe.io.atomic import (
     atomic_directory,
-    check_folder,
     fingerprint,
     read_json,
     remove_directory,
     write_json,
     write_parquet,
 )
+from tomopipe.io.lock import locked
+from tomopipe.io.unfinished import check_own, state_folder
 from tomopipe.training.distributed import pick_device
 from tomopipe.training.heldout import Comparison, can_compare, compare
 from tomopipe.training.linear import fit_linear
-from tomopipe.training.neural import train_heterogeneous
+from tomopipe.training.neural import UNRELATED, train_heterogeneous
 
-STEP_FORMAT = 7
-# what only one of the two models leaves: of an earlier fit that chose the other it must not stay
-_OF_ONE_MODEL = ("linear", "snapshots", "spectrum.csv")
+STEP_FORMAT = 8
+_LOCK = "fit.lock"  # marks the state as a fit's
 
 
 def fit(
@@ -59,21 +61,36 @@ def fit(
         Packed store, and which of its particles (all by default).
     state
         Folder of unfinished work, from which an interrupted fit goes on (by default `out` with
-        `.state` behind its name); gone when all is written.
+        `.state` behind its name); gone when all is written, but for what others put there.
     device
         auto, cpu, cuda or cuda:N.
 
     Raises
     ------
     StateError
-        If there are too few particles, `uids` are not in the store, or the state belongs to other
-        settings.
+        If there are too few particles, `uids` are not in the store, another fit works on the
+        state, it is a folder of something else, or it and `out` lie one in the other.
     """
     settings = settings or FitSettings()
-    check_folder(out)
+    work = state_folder(out, state)
     target = pick_device(device)
-    work = state or out.with_name(f"{out.name}.state")
     store = Store.open(store_path, uids)
+    check_own(work, (_LOCK,), "state of a fit")
+    with locked(work / _LOCK, work, "fit"):
+        record = _fit(store, uids, out, settings, work, target)
+        _put_away(work)
+    return record
+
+
+def _fit(
+    store: Store,
+    uids: Sequence[str] | None,
+    out: Path,
+    settings: FitSettings,
+    work: Path,
+    target: torch.device,
+) -> dict[str, Any]:
+    """Fit, compare, find the states and write `out`; `work` is ours."""
     chosen, compared = _models(store, uids, settings, work, target)
     found = _states(work / "linear", settings)
     clusters = cluster_table(found, store.uids)
@@ -90,14 +107,25 @@ def fit(
         "n_particles": store.n_particles,
         "settings": settings.model_dump(mode="json"),
     }
-    with atomic_directory(out, optional=_OF_ONE_MODEL) as folder:
+    with atomic_directory(out, optional=OF_ONE_MODEL) as folder:
         shutil.copytree(chosen, folder, dirs_exist_ok=True)
         if chosen.name == "network":
             shutil.copytree(work / "linear", folder / "linear")
         write_parquet(folder / "clusters.parquet", clusters)
         write_json(folder / "fit.json", record)
-    remove_directory(work)
     return record
+
+
+def _put_away(work: Path) -> None:
+    """Remove what fits have left in their state; what others put there stays."""
+    for name in ("network", "network.state", "linear"):
+        if (work / name).is_dir():
+            remove_directory(work / name)
+    for half in (*work.glob(".network.*"), *work.glob(".linear.*")):  # of fits that were killed
+        shutil.rmtree(half, ignore_errors=True)
+    (work / _LOCK).unlink()
+    with suppress(OSError):  # not empty, or in a folder that we may not write to
+        work.rmdir()
 
 
 def _states(model: Path, settings: FitSettings) -> Findings:
@@ -121,14 +149,14 @@ def _models(
 ) -> tuple[Path, Comparison | None]:
     """Fit both models below `work`, or what is left to do of them; folder of the better one."""
     linear, network = work / "linear", work / "network"
-    if not _is_done(linear, settings.linear, store):
+    if not _is_done(linear, settings.linear, store, {"scratch"}):
         if network.exists():
             remove_directory(network)  # it began from another linear model
         fit_linear(store.path, linear, settings.linear, uids, device)
     wanted = settings.heterogeneous
     if not wants_network(settings, device) or not can_compare(store, wanted):
         return linear, None
-    if not _is_done(network, wanted, store):
+    if not _is_done(network, wanted, store, UNRELATED):
         train_heterogeneous(store.path, network, wanted, uids, linear=linear, device=str(device))
     compared = compare(store, linear, network, device)
     return network if compared.network_wins else linear, compared
@@ -167,15 +195,22 @@ def reason(settings: FitSettings, device: torch.device, compared: Comparison | N
     return f"The linear model was taken: the network predicts {word} {figures}."
 
 
-def _is_done(model: Path, settings: LinearSettings | HeterogeneousSettings, store: Store) -> bool:
-    """Whether an interrupted fit has left this model."""
+def _is_done(
+    model: Path,
+    settings: LinearSettings | HeterogeneousSettings,
+    store: Store,
+    unrelated: set[str],
+) -> bool:
+    """Whether an interrupted fit has left this model; `unrelated` settings change no number."""
     if not (model / "config.json").is_file():
         return False
     record = read_json(model / "config.json")
+    made = {k: v for k, v in record.get("settings", {}).items() if k not in unrelated}
     wanted = {
         "version": __version__,
-        "settings": settings.model_dump(mode="json"),
         "particles": fingerprint(list(store.uids)),
         "store": fingerprint(store.meta),
     }
-    return all(record.get(name) == value for name, value in wanted.items())
+    return made == settings.model_dump(mode="json", exclude=unrelated) and all(
+        record.get(name) == value for name, value in wanted.items()
+    )

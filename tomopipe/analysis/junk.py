@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from tomopipe import __version__
 from tomopipe.analysis.clusters import clusters_fingerprint
 from tomopipe.analysis.decide import decide
 from tomopipe.analysis.evidence import gather_evidence
@@ -34,7 +35,8 @@ def find_junk(
     out
         Table of `gather_evidence` with shares, decision and reason, a row per cluster, and the
         settings among its attributes. Beside it
-        `junk_particles.parquet`: uid, cluster, signal (1 = the good clusters' mean), error.
+        `junk_particles.parquet`: uid, cluster, signal (1 = mean of the good clusters' particles),
+        error.
     settings
         Limits.
 
@@ -57,9 +59,10 @@ def find_junk(
         store, latents, clusters, analysis_dir, consensus_dir, settings
     )
     table = decide(evidence, settings)
-    typical = table.loc[table["good"], "signal"].mean()
+    good = particles["cluster"].isin(table.loc[table["good"], "cluster"])
+    typical = particles.loc[good, "signal"].mean()
     particles["signal"] = particles["signal"] / typical if typical > 0 else np.nan
     write_parquet(out.with_name("junk_particles.parquet"), particles)
-    table.attrs["settings"] = settings.model_dump(mode="json")
+    table.attrs |= {"settings": settings.model_dump(mode="json"), "version": __version__}
     write_parquet(out, table)
     return table

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from tomopipe.analysis.choose import check_columns, region_fingerprint
 from tomopipe.analysis.clusters import clusters_fingerprint
 from tomopipe.analysis.latent import Array, rows_of
 from tomopipe.analysis.selection import read_selection
@@ -153,17 +154,30 @@ def _largest(uids: Array, choice: Select, parent: Path, dataset: Path) -> Verdic
 def _region(uids: Array, choice: Select, parent: Path, dataset: Path) -> Verdict:
     path = parent / "analysis" / "latents.parquet"
     table = read_parquet(path)
+    region = choice.region or {}
+    check_columns(table, region, path)
+    _check_coordinates(choice, table, parent)
+    rows = rows_of(table, uids, path)
     kept = np.ones(len(uids), dtype=bool)
     reason = np.full(len(uids), "inside the region", dtype=object)
-    for column, (low, high) in (choice.region or {}).items():
-        if column not in table or column == "uid":
-            names = ", ".join(c for c in table.columns if c != "uid")
-            raise ConfigError(f"select: region names {column!r}, {path} has {names}: correct it")
-        value = rows_of(table, uids, path)[column].to_numpy(float)
+    for column, (low, high) in region.items():
+        value = rows[column].to_numpy(float)
         outside = kept & ~((value >= low) & (value <= high))
         reason[outside] = f"{column} outside {low:g} to {high:g}"
         kept &= ~outside
     return Verdict(kept, reason)
+
+
+def _check_coordinates(choice: Select, table: pd.DataFrame, parent: Path) -> None:
+    given = choice.region_of
+    if given is None:
+        return
+    actual = region_fingerprint(table, choice.region or ())
+    if not _same(given, actual):
+        raise StateError(
+            f"select: region was decided on coordinates {given[:15]}…, those of {parent.name} are "
+            f"now {actual[:15]}…: look at its report, choose again and renew 'region_of'"
+        )
 
 
 def _file(uids: Array, choice: Select, parent: Path, dataset: Path) -> Verdict:

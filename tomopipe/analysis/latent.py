@@ -16,6 +16,9 @@ from tomopipe.io.atomic import read_parquet
 
 Array = npt.NDArray[Any]
 
+FITTED = 20_000  # particles that clusters and curves are fitted to, at most: more tell no more
+_TREE_DIMENSIONS = 15  # beyond, a tree of neighbours is slower than all distances
+
 
 @dataclass(frozen=True)
 class Latents:
@@ -28,7 +31,8 @@ class Latents:
     z
         `(n, K)` posterior means.
     covariance
-        `(n, K, K)` posterior covariances, or None.
+        Posterior covariances `(n, K, K)` of a linear model, variances `(n, K)` of a network,
+        or None.
     error
         `(n,)` normalised residual of each particle, NaN unknown.
     """
@@ -45,7 +49,15 @@ class Latents:
     @property
     def calibrated(self) -> bool:
         """Whether posterior covariances are full: the linear model's, which mean what they say."""
-        return self.covariance is not None and _is_full(self.covariance)
+        return self.covariance is not None and self.covariance.ndim == 3
+
+    @property
+    def mean_covariance(self) -> Array:
+        """`(K, K)` mean posterior covariance; 0 where there is none."""
+        if self.covariance is None:
+            return np.zeros((self.z.shape[1],) * 2)
+        mean: Array = self.covariance.mean(axis=0)
+        return mean if self.calibrated else np.diag(mean)
 
     def take(self, rows: Array) -> Latents:
         """Rows by position."""
@@ -108,7 +120,7 @@ def rows_of(table: pd.DataFrame, uids: Array, path: Path) -> pd.DataFrame:
 
 
 def _covariances(table: pd.DataFrame, k: int) -> Array | None:
-    """`(n, K, K)` from columns `cov_i_j` (i <= j), or the diagonal `sd0 …`, or None."""
+    """`(n, K, K)` from columns `cov_i_j` (i <= j), or `(n, K)` variances from `sd0 …`, or None."""
     if "cov_0_0" in table:
         full = np.empty((len(table), k, k))
         for i in range(k):
@@ -116,9 +128,8 @@ def _covariances(table: pd.DataFrame, k: int) -> Array | None:
                 full[:, i, j] = full[:, j, i] = table[f"cov_{i}_{j}"].to_numpy(np.float64)
         return full
     if "sd0" in table:
-        sd = table[[f"sd{i}" for i in range(k)]].to_numpy(np.float64)
-        diagonal: Array = np.einsum("ni,ij->nij", sd**2, np.eye(k))
-        return diagonal
+        variance: Array = table[[f"sd{i}" for i in range(k)]].to_numpy(np.float64) ** 2
+        return variance
     return None
 
 
@@ -156,7 +167,7 @@ def metric_space(latents: Latents, metric: str) -> Array:
         return plain
     centred: Array = latents.z - np.median(latents.z, axis=0)
     signal = np.cov(_winsorised(centred).T).reshape(centred.shape[1], -1)
-    total = signal + latents.covariance.mean(axis=0)
+    total = signal + latents.mean_covariance
     values, vectors = np.linalg.eigh(total)
     floor = max(values[-1], 1e-300) * 1e-12
     whiten = vectors / np.sqrt(np.clip(values, floor, None))
@@ -166,14 +177,6 @@ def metric_space(latents: Latents, metric: str) -> Array:
     axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])])
     scores: Array = centred @ axes * np.sqrt(reliability / (1 - reliability))
     return scores[:, reliability > 1e-3] if (reliability > 1e-3).any() else scores
-
-
-def _is_full(covariance: Array) -> bool:
-    """Whether any posterior covariance has an entry off its diagonal."""
-    diagonal = np.einsum("nii->ni", covariance)
-    return bool(np.abs(covariance).sum() > np.abs(diagonal).sum() * (1 + 1e-9)) or (
-        covariance.shape[1] == 1
-    )
 
 
 def _winsorised(centred: Array) -> Array:
@@ -186,20 +189,24 @@ def _winsorised(centred: Array) -> Array:
     return drawn
 
 
+def evenly(n: int, most: int = FITTED) -> Array:
+    """Positions of at most `most` of n rows, evenly spaced."""
+    if n <= most:
+        return np.arange(n)
+    return np.linspace(0, n - 1, most).round().astype(np.int64)
+
+
 def isolated(points: Array, most: float) -> Array:
     """Mask `(n,)` of particles without neighbours, at most the share `most` of all.
 
     A particle is isolated when the distance to its fifth neighbour is more than six spreads
     (scaled median deviation of the logarithm) above the median; a rare but compact state has
-    neighbours and is never isolated.
+    neighbours and is never isolated. In large sets neighbours are looked for among `FITTED` ones.
     """
-    from scipy.spatial import cKDTree
-
     n = len(points)
     if n < 20 or most <= 0:
         return np.zeros(n, dtype=bool)
-    distance = cKDTree(points).query(points, k=6)[0][:, -1]
-    log = np.log(np.clip(distance, 1e-300, None))
+    log = np.log(np.clip(_fifth_neighbour(points), 1e-300, None))
     spread = 1.4826 * np.median(np.abs(log - np.median(log)))
     excess = log - np.median(log)
     limit = max(6 * spread, np.log(2.0))
@@ -207,6 +214,25 @@ def isolated(points: Array, most: float) -> Array:
     result = np.zeros(n, dtype=bool)
     result[chosen[excess[chosen] > limit]] = True
     return result
+
+
+def _fifth_neighbour(points: Array) -> Array:
+    """Distance `(n,)` to the fifth neighbour among an even sample of the points."""
+    rows = evenly(len(points))
+    if points.shape[1] > _TREE_DIMENSIONS and len(points) > len(rows):
+        from sklearn.neighbors import NearestNeighbors
+
+        search = NearestNeighbors(n_neighbors=6, algorithm="brute").fit(points[rows])
+        distance = search.kneighbors(points)[0]
+    else:
+        from scipy.spatial import cKDTree
+
+        distance = cKDTree(points[rows]).query(points, k=6)[0]
+    # a particle of the sample is its own first neighbour
+    own = np.zeros(len(points), dtype=bool)
+    own[rows] = True
+    fifth: Array = np.where(own, distance[:, 5], distance[:, 4])
+    return fifth
 
 
 def umap_coordinates(

@@ -12,7 +12,7 @@ from tomopipe.analysis.latent import Array, Latents
 
 Family = Literal["tied", "scaled"]
 
-_TOLERANCE = 0.1  # of the log evidence, where a fit has settled
+_TOLERANCE = 0.1  # of the log evidence of up to a thousand particles, where a fit has settled
 _FLOOR = 1e-3  # variance that every state has; all latents together have 1
 _BLOCK = 1 << 11  # particles worked on at once: what stays in the processor's cache
 
@@ -147,10 +147,11 @@ class MixtureFit:
     def run(self, probability: Array, iterations: int) -> None:
         """Iterate from `(k, n)` probabilities until the evidence settles."""
         last = -np.inf
+        settled = _TOLERANCE * max(1.0, self._vector.shape[1] / 1000)
         for _ in range(iterations):
             self._maximise(probability)
             probability = self.expect()
-            if abs(self.evidence - last) < _TOLERANCE:
+            if abs(self.evidence - last) < settled:
                 break
             last = self.evidence
 

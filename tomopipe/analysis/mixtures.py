@@ -29,7 +29,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from tomopipe.analysis.latent import Array, Latents
+from tomopipe.analysis.latent import FITTED, Array, Latents, evenly
 from tomopipe.analysis.mixture_em import Family, Information, MixtureFit
 from tomopipe.analysis.partitions import partitions, splits
 
@@ -89,9 +89,11 @@ def best_mixture(
 
     Latents with covariances are counted by `bic`, those without by `icl`.
 
-    Particles `outside` (a mask) take no part in the fit and get probabilities of the fitted states.
+    Particles `outside` (a mask), and those beyond `latent.FITTED` evenly taken ones, take no part
+    in the fit and get probabilities of the fitted states.
     """
-    inside = latents if outside is None else latents.take(np.flatnonzero(~outside))
+    rows = np.arange(len(latents)) if outside is None else np.flatnonzero(~outside)
+    inside = latents.take(rows[evenly(len(rows))])
     root = _spread(inside)
     information = Information.of(inside).turned(root)
     even = inside.z / np.maximum(inside.z.std(axis=0), 1e-9)
@@ -103,8 +105,9 @@ def best_mixture(
             apart = inside.covariance is None
             found = _best_number(information, frames, seed, most, apart=apart)
         if len(inside) < len(latents):
-            everyone = found.fit.on(Information.of(latents).turned(root))
-            found = replace(found, probability=everyone.T)
+            parts = np.array_split(np.arange(len(latents)), len(latents) // FITTED + 1)
+            each = [found.fit.on(Information.of(latents.take(p)).turned(root)) for p in parts]
+            found = replace(found, probability=np.concatenate(each, axis=1).T)
     covariances = root @ found.covariances @ root.T
     return replace(found, means=found.means @ root.T, covariances=covariances)
 
@@ -115,9 +118,7 @@ def _spread(latents: Latents) -> Array:
     The linear model's latents have variance 1, a network's need not have.
     """
     size = latents.z.shape[1]
-    total = np.cov(latents.z.T).reshape(size, size)
-    if latents.covariance is not None:
-        total = total + latents.covariance.mean(axis=0)
+    total = np.cov(latents.z.T).reshape(size, size) + latents.mean_covariance
     floor = 1e-9 * max(float(np.trace(total)), 1e-12)
     root: Array = np.linalg.cholesky(total + floor * np.eye(size))
     return root

@@ -10,7 +10,7 @@ import pandas as pd
 import yaml
 
 from tomopipe.analysis.clusters import clusters_fingerprint
-from tomopipe.analysis.takeover import taken_over
+from tomopipe.analysis.takeover import FOLDER, taken_over
 from tomopipe.errors import StateError
 from tomopipe.io.atomic import read_parquet, read_yaml, write_text
 
@@ -38,6 +38,8 @@ class Selection:
         Cluster to keep, junk or unsure: what holds, and what was proposed.
     reasons
         Cluster to one sentence.
+    counts
+        Cluster to its particles, 0 where the file does not say.
     person
         Whether a person made or changed any.
     """
@@ -46,6 +48,7 @@ class Selection:
     decisions: dict[int, str]
     automatic: dict[int, str]
     reasons: dict[int, str]
+    counts: dict[int, int]
     person: bool
 
     def why(self, cluster: int) -> str:
@@ -64,7 +67,8 @@ def settle(branch: Path, same_as: Path | None = None) -> Selection:
     branch
         Folder with `junk.parquet` and `junk_particles.parquet`, see `find_junk`.
     same_as
-        Folder of another branch: where those tables were taken over from it, its decisions are too.
+        Folder of another branch: where those tables were taken over from it, its decisions are too,
+        a person's as well. Until someone changes them here they follow those of that branch.
 
     Raises
     ------
@@ -72,18 +76,22 @@ def settle(branch: Path, same_as: Path | None = None) -> Selection:
         If a person's decisions were made on other clusters: they are not overwritten.
     """
     path = branch / "selection.yaml"
+    copied = branch / FOLDER / path.name  # what was taken over, to tell it from a person's change
     clusters = read_parquet(branch / "junk_particles.parquet", ["uid", "cluster"])
-    if not _decided_by_person(path, clusters):
+    if not _decided_by_person(path, copied, clusters):
         if same_as is not None and taken_over(branch).get("junk") == same_as.name:
-            write_text(path, (same_as / "selection.yaml").read_text(encoding="utf-8"))
+            text = (same_as / path.name).read_text(encoding="utf-8")
+            write_text(path, text)
+            write_text(copied, text)
         else:
+            copied.unlink(missing_ok=True)
             table = read_parquet(branch / "junk.parquet")
             write_selection(path, table, clusters_fingerprint(clusters))
     return read_selection(path, clusters)
 
 
-def _decided_by_person(path: Path, clusters: pd.DataFrame) -> bool:
-    """Whether `path` holds a person's decisions on these clusters.
+def _decided_by_person(path: Path, copied: Path, clusters: pd.DataFrame) -> bool:
+    """Whether `path` holds a person's decisions on these clusters, and is no mere copy.
 
     Raises
     ------
@@ -92,6 +100,11 @@ def _decided_by_person(path: Path, clusters: pd.DataFrame) -> bool:
     """
     if not path.exists():
         return False
+    if copied.exists():  # then whatever differs from it was changed here
+        if path.read_bytes() == copied.read_bytes():
+            return False
+        read_selection(path, clusters)
+        return True
     try:
         return read_selection(path, clusters).person
     except StateError:
@@ -141,6 +154,27 @@ def read_selection(path: Path, clusters: pd.DataFrame) -> Selection:
         If the file is missing or malformed, was made on other clusters, or does not name exactly
         the clusters there are.
     """
+    found = read_decisions(path)
+    existing = clusters_fingerprint(clusters)
+    if found.fingerprint != existing:
+        raise StateError(
+            f"{path} was decided on other clusters than those of the analysis beside it "
+            f"({found.fingerprint[:15]}… is not {existing[:15]}…): move the file "
+            "away, run `tomopipe junk` and `tomopipe decide` for a new one and repeat your changes "
+            "there"
+        )
+    _check_labels(path, set(found.decisions), set(clusters["cluster"].astype(int)))
+    return found
+
+
+def read_decisions(path: Path) -> Selection:
+    """Read decisions as they stand in the file, whatever the clusters that they were made on.
+
+    Raises
+    ------
+    StateError
+        If the file is missing or malformed.
+    """
     content = read_yaml(path)
     if not isinstance(content, dict) or not isinstance(content.get("clusters"), dict):
         raise StateError(
@@ -148,21 +182,13 @@ def read_selection(path: Path, clusters: pd.DataFrame) -> Selection:
         )
     entries = {_label(path, key): value for key, value in content["clusters"].items()}
     decisions = {key: _word(path, key, value) for key, value in entries.items()}
-    fingerprint = str(content.get("clusters_fingerprint"))
-    if fingerprint != clusters_fingerprint(clusters):
-        raise StateError(
-            f"{path} was decided on other clusters than those of the analysis beside it "
-            f"({fingerprint[:15]}… is not {clusters_fingerprint(clusters)[:15]}…): move the file "
-            "away, run `tomopipe junk` and `tomopipe decide` for a new one and repeat your changes "
-            "there"
-        )
-    _check_labels(path, set(decisions), set(clusters["cluster"].astype(int)))
     automatic = {k: str(v.get("automatic", decisions[k])) for k, v in entries.items()}
     return Selection(
-        fingerprint=fingerprint,
+        fingerprint=str(content.get("clusters_fingerprint", "")),
         decisions=decisions,
         automatic=automatic,
         reasons={k: str(v.get("reason", "")) for k, v in entries.items()},
+        counts={k: _count(path, k, v) for k, v in entries.items()},
         person=content.get("decided_by") == "person" or decisions != automatic,
     )
 
@@ -190,6 +216,15 @@ def _word(path: Path, cluster: int, entry: Any) -> str:
             f"{path}: decision of cluster {cluster} is {word!r}: write keep, junk or unsure"
         )
     return str(word)
+
+
+def _count(path: Path, cluster: int, entry: dict[str, Any]) -> int:
+    count = entry.get("count", 0)
+    if isinstance(count, bool) or not isinstance(count, int):
+        raise StateError(
+            f"{path}: count of cluster {cluster} is {count!r}: write its number of particles"
+        )
+    return count
 
 
 def looks_edited(text: str) -> bool:

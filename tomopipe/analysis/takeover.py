@@ -23,6 +23,8 @@ _RECORDS = {
     "analysis": "analysis.json",
     "classes": "classes.json",
 }
+# Of a fit, what only one of its two models leaves: where the other was taken it must not stay.
+OF_ONE_MODEL = ("linear", "snapshots", "spectrum.csv")
 _JUNK = ("junk.parquet", "junk_particles.parquet")
 # What stages read of their own branch, where it is there: that must have been taken over as well.
 _READS = {
@@ -114,10 +116,11 @@ def _folder_is(record: Path, settings: Mapping[str, Any]) -> bool:
 
 
 def _junk_is(source: Path, settings: Mapping[str, Any]) -> bool:
-    """Whether clusters were judged with these settings."""
+    """Whether clusters were judged by this version and with these settings."""
     if not all((source / name).is_file() for name in _JUNK):
         return False
-    return bool(read_parquet(source / "junk.parquet").attrs.get("settings") == settings)
+    found = read_parquet(source / "junk.parquet").attrs
+    return bool(found.get("settings") == settings and found.get("version") == __version__)
 
 
 def _copy(stage: str, branch: Path, source: Path) -> None:
@@ -127,7 +130,8 @@ def _copy(stage: str, branch: Path, source: Path) -> None:
             with atomic_path(branch / name) as temporary:
                 shutil.copyfile(source / name, temporary)
         return
-    with atomic_directory(branch / stage) as folder:
+    optional = OF_ONE_MODEL if stage == "fit" else ()
+    with atomic_directory(branch / stage, optional=optional) as folder:
         shutil.copytree(
             source / stage,
             folder,

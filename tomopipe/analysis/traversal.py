@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_matrix, diags
 from scipy.sparse.csgraph import connected_components, dijkstra
-from scipy.sparse.linalg import eigsh
+from scipy.sparse.linalg import ArpackError, eigsh
 from scipy.spatial import cKDTree
 
-from tomopipe.analysis.latent import Array, isolated, principal_components
+from tomopipe.analysis.latent import Array, evenly, isolated, principal_components
 
 
 def component_path(z: Array, space: Array, component: int, steps: int) -> Array:
@@ -73,15 +73,14 @@ def motion_coordinate(points: Array) -> Array:
 
     The slowest diffusion process on the neighbour graph (Coifman & Lafon 2006) follows a curve
     however it bends; a principal curve (Hastie & Stuetzle 1989) begun there takes the noise off.
-    Isolated particles do not shape the curve. Values are ranks along it, evenly spread; the
-    direction is that of the first principal component. On bent noisy curves this agrees with the
-    truth better than one-dimensional UMAP, which tears curves.
+    Isolated particles do not shape the curve, nor do more than `latent.FITTED`. Values are ranks
+    along it, evenly spread; the direction is that of the first principal component. On bent noisy
+    curves this agrees with the truth better than one-dimensional UMAP, which tears curves.
     """
     first = principal_components(points)[0][:, 0]
-    inside = ~isolated(points, 0.05)
-    value = first
-    if inside.sum() >= 8:
-        value = _principal_curve(points, inside, _diffusion(points[inside]))
+    inside = np.flatnonzero(~isolated(points, 0.05))
+    shaping = points[inside[evenly(len(inside))]]
+    value = _along(points, _principal_curve(shaping)) if len(shaping) >= 8 else first
     rank = _ranks(value)
     return rank if (rank - rank.mean()) @ first >= 0 else 1 - rank
 
@@ -93,15 +92,19 @@ def _ranks(value: Array) -> Array:
     return rank / max(len(value) - 1, 1)
 
 
-def _principal_curve(points: Array, inside: Array, value: Array, rounds: int = 10) -> Array:
-    """Position of each point on the curve through `points[inside]`, begun in order of `value`."""
-    order, nodes = _ranks(value), np.linspace(0, 1, 101)
-    for _ in range(rounds):
-        curve = _smooth_curve(points[inside], order, nodes)
-        parts = [_project(part, curve) for part in np.array_split(points, len(points) // 2000 + 1)]
-        position = np.concatenate(parts)
-        order = _ranks(position[inside])
-    return position
+def _principal_curve(points: Array, rounds: int = 10) -> Array:
+    """Polygon `(m, d)` through the points, begun in the order of their diffusion."""
+    nodes = np.linspace(0, 1, 101)
+    curve = _smooth_curve(points, _ranks(_diffusion(points)), nodes)
+    for _ in range(rounds - 1):
+        curve = _smooth_curve(points, _ranks(_along(points, curve)), nodes)
+    return curve
+
+
+def _along(points: Array, curve: Array) -> Array:
+    """Position `(n,)` of each point on a polygon."""
+    parts = np.array_split(points, len(points) // 2000 + 1)
+    return np.concatenate([_project(part, curve) for part in parts])
 
 
 def _smooth_curve(points: Array, order: Array, nodes: Array, width: float = 0.08) -> Array:
@@ -146,7 +149,11 @@ def _diffusion(points: Array) -> Array:
     degree = np.asarray(graph.sum(axis=1)).ravel()
     half = diags(1 / np.sqrt(degree))
     start = np.sqrt(degree) + np.linspace(-1, 1, n) * np.sqrt(degree).mean()
-    _, vectors = eigsh(half @ graph @ half, k=2, which="LA", v0=start)
+    try:
+        # separate states have eigenvalues next to each other, which no order of theirs is worth
+        _, vectors = eigsh(half @ graph @ half, k=2, which="LA", v0=start, tol=1e-6)
+    except ArpackError:
+        return principal_components(points)[0][:, 0]
     vector: Array = vectors[:, 0] / np.sqrt(degree)
     return vector
 

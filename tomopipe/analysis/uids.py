@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from tomopipe.errors import InputError
 from tomopipe.io.atomic import read_json, read_parquet
@@ -13,7 +15,8 @@ from tomopipe.io.atomic import read_json, read_parquet
 def read_uids(path: Path, dataset: Path) -> list[str]:
     """Uids listed in a file: one a line (.txt), the column `uid` (.csv, .parquet), or a STAR file.
 
-    A table with a column `kept` counts only where it is true. Lines that begin with # are comments.
+    A table with a column `kept` (true or false, 1 or 0) counts only where it is true. Lines that
+    begin with # are comments.
     A STAR file is read as `dataset`, the folder of the imported data set, was: in any dialect.
 
     Raises
@@ -40,7 +43,7 @@ def read_uids(path: Path, dataset: Path) -> list[str]:
 
 def _read_text(path: Path) -> list[str]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()  # of Windows with its mark
     except UnicodeDecodeError:
         raise InputError(f"{path} is not a text file: list uids, one a line") from None
     stripped = (line.strip() for line in lines)
@@ -49,7 +52,7 @@ def _read_text(path: Path) -> list[str]:
 
 def _read_csv(path: Path) -> pd.DataFrame:
     try:
-        return pd.read_csv(path, dtype={"uid": str})
+        return pd.read_csv(path, dtype={"uid": str, "kept": str}, encoding="utf-8-sig")
     except (ValueError, pd.errors.ParserError) as error:
         raise InputError(f"{path} is not a readable CSV file ({error}): correct it") from None
 
@@ -70,5 +73,25 @@ def _column(table: pd.DataFrame, path: Path) -> list[str]:
     if "uid" not in table:
         raise InputError(f"{path} has no column 'uid': add it")
     if "kept" in table:
-        table = table[table["kept"].astype(bool)]
+        table = table[is_kept(table, path)]
     return table["uid"].astype(str).tolist()
+
+
+def is_kept(table: pd.DataFrame, path: Path) -> NDArray[np.bool_]:
+    """The column `kept` of a table of particles as booleans.
+
+    Raises
+    ------
+    InputError
+        If a value is neither true nor false: any text counts as true to Python.
+    """
+    words = table["kept"].astype(str).str.strip().str.lower()
+    kept = words.isin(["true", "1", "1.0"]).to_numpy(bool)
+    neither = ~kept & ~words.isin(["false", "0", "0.0"]).to_numpy(bool)
+    if neither.any():
+        row = int(np.flatnonzero(neither)[0])
+        raise InputError(
+            f"{path}: kept of {table['uid'].iloc[row]!r} is {table['kept'].iloc[row]!r}: "
+            "write true or false"
+        )
+    return kept

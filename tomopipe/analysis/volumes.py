@@ -10,8 +10,8 @@ import pandas as pd
 import torch
 
 from tomopipe.analysis.latent import Array
-from tomopipe.errors import InputError
-from tomopipe.io.atomic import write_parquet
+from tomopipe.errors import InputError, StateError
+from tomopipe.io.atomic import atomic_directory, read_parquet, write_parquet
 from tomopipe.io.mrc import write_volume
 from tomopipe.models import Model, load_model
 from tomopipe.physics.fourier import resample
@@ -36,7 +36,7 @@ def decode(
     z
         Latents, one row a volume.
     out
-        Folder; made if it does not exist.
+        Folder; made if it does not exist. Volumes that were written there before are taken away.
     names
         File names without `.mrc`; `volume_000` … by default.
     box
@@ -46,6 +46,8 @@ def decode(
     ------
     InputError
         If `z` has the wrong number of columns or is not finite.
+    StateError
+        If `out` holds the latents of something else, of a model for example.
     """
     model = load_model(model_dir)
     z = np.atleast_2d(np.asarray(z, dtype=np.float64))
@@ -55,11 +57,24 @@ def decode(
             "volume: give as many"
         )
     names = list(names) if names is not None else [f"volume_{i:03d}" for i in range(len(z))]
-    paths = write_volumes(model, z, [out / f"{name}.mrc" for name in names], box)
+    files = [f"{name}.mrc" for name in names]
     table = pd.DataFrame(z, columns=[f"z{i}" for i in range(z.shape[1])])
     table.insert(0, "volume", names)
-    write_parquet(out / "latents.parquet", table)
-    return paths
+    with atomic_directory(out, optional=_decoded_before(out)) as folder:
+        write_volumes(model, z, [folder / file for file in files], box)
+        write_parquet(folder / "latents.parquet", table)
+    return [out / file for file in files]
+
+
+def _decoded_before(out: Path) -> list[str]:
+    """Files of the volumes that are in `out` already, as the table beside them names them."""
+    path = out / "latents.parquet"
+    if not path.is_file():
+        return []
+    table = read_parquet(path)
+    if "volume" not in table:
+        raise StateError(f"{path} is not of decoded volumes: give another folder for them")
+    return [f"{name}.mrc" for name in table["volume"]]
 
 
 def write_volumes(

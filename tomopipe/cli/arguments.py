@@ -67,13 +67,14 @@ def kept_uids(table: Path | None) -> list[str] | None:
     """
     if table is None:
         return None
+    from tomopipe.analysis.uids import is_kept
     from tomopipe.io.atomic import read_parquet
 
     frame = read_parquet(table)
     missing = {"uid", "kept"} - set(frame.columns)
     if missing:
         raise StateError(f"{table}: has no column {sorted(missing)[0]!r}; give a selected.parquet")
-    uids: list[str] = frame.loc[frame["kept"].astype(bool), "uid"].astype(str).tolist()
+    uids: list[str] = frame.loc[is_kept(frame, table), "uid"].astype(str).tolist()
     if not uids:
         raise StateError(f"{table}: keeps no particle; widen the branch's select")
     return uids

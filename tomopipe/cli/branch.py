@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 HELP = "add a child branch to a config: clusters, a region or a file of particles"
 
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> None:
     text = args.config.read_bytes().decode("utf-8")  # as it is, line ends too
     raw = yaml.safe_load(text)
     branches = raw["branches"]
-    select, words = _select(args, Path(config.results) / "branches" / args.parent)
+    select, said = _select(args, Path(config.results) / "branches" / args.parent)
     # rounds and replicates too: each has the settings of the branch that is written
     known = {name: branches[written_name(name, made)] for name, made in config.branches.items()}
     child = child_branch(
@@ -84,35 +84,46 @@ def run(args: argparse.Namespace) -> None:
     edited = with_branch(text, args.name, child, str(args.config))
     if not args.dry_run:
         write_text(args.config.resolve(), edited.text)  # a link stays one
-    print(_report(args, edited.added, words, decided=bool(select)))
+    print(_report(args, edited.added, said, decided=bool(select)))
 
 
-def _select(args: argparse.Namespace, parent: Path) -> tuple[dict[str, Any], str]:
-    """What `select` of the branch says, and a few words on how many particles that is."""
-    from tomopipe.config.child import region_of
-
+def _select(args: argparse.Namespace, parent: Path) -> tuple[dict[str, Any], list[str]]:
+    """What `select` of the branch says, and sentences on how many particles that is."""
     given = {
         "all": args.all or None,
         "junk": "auto" if args.junk else None,
         "largest": args.largest,
-        "region": region_of(args.region) if args.region else None,
         "file": args.file,
     }
     select: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    chosen, said = _of_analysis(args, parent)
+    return chosen | select, said
+
+
+def _of_analysis(args: argparse.Namespace, parent: Path) -> tuple[dict[str, Any], list[str]]:
+    """Clusters and region of `select`, tied to the parent's analysis, with a sentence on each."""
     labels = args.clusters or args.drop
-    if labels is None:
-        return select, ""
-    from tomopipe.analysis.choose import choose_clusters
+    if not (labels or args.region):
+        return {}, []
+    from tomopipe.analysis.choose import choose_clusters, choose_region
+    from tomopipe.config.child import region_of
 
-    choice, words = choose_clusters(parent, "keep" if args.clusters else "drop", labels)
-    return {"clusters": choice} | select, words
+    select: dict[str, Any] = {}
+    said = []
+    if labels:
+        how: Literal["keep", "drop"] = "keep" if args.clusters else "drop"
+        select["clusters"], words = choose_clusters(parent, how, labels)
+        said += [f"The clusters chosen hold {words}."] if words else []
+    if args.region:
+        region, words = choose_region(parent, region_of(args.region))
+        select |= region
+        said += [f"The region holds {words}."] if words else []
+    return select, said
 
 
-def _report(args: argparse.Namespace, added: str, words: str, *, decided: bool) -> str:
+def _report(args: argparse.Namespace, added: str, said: list[str], *, decided: bool) -> str:
     file = shlex.quote(str(args.config))
-    lines = [f"{'would add' if args.dry_run else 'added'} to {args.config}:", "", added, ""]
-    if words:
-        lines.append(f"The clusters chosen hold {words}.")
+    lines = [f"{'would add' if args.dry_run else 'added'} to {args.config}:", "", added, "", *said]
     if not decided:
         lines.append(f"It waits until branches.{args.name}.select is filled in.")
     return "\n".join([*lines, f"run: snakemake --configfile {file}"])

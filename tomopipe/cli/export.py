@@ -55,22 +55,24 @@ def groups(branch: Path, *, decided: bool = True) -> dict[str, list[str]]:
     Raises
     ------
     StateError
-        If selection.yaml was decided on other clusters.
+        If the clusters lack a particle that the branch keeps, or selection.yaml was decided on
+        others.
     """
+    import numpy as np
+
+    from tomopipe.analysis.latent import rows_of
     from tomopipe.analysis.selection import read_selection
     from tomopipe.io.atomic import read_parquet
 
-    clusters = read_parquet(branch / "analysis" / "clusters.parquet")
-    label = dict(zip(clusters["uid"].astype(str), clusters["cluster"].astype(int), strict=True))
-    junk: set[int] = set()
+    path = branch / "analysis" / "clusters.parquet"
+    clusters = read_parquet(path)
+    junk: list[int] = []
     if decided and (branch / "selection.yaml").exists():
         decisions = read_selection(branch / "selection.yaml", clusters).decisions
-        junk = {cluster for cluster, decision in decisions.items() if decision == "junk"}
-    uids = [uid for uid in kept_uids(branch / "selected.parquet") or [] if uid in label]
-    named = {
-        "kept": [uid for uid in uids if label[uid] not in junk],
-        "junk": [uid for uid in uids if label[uid] in junk],
-    }
-    for cluster in sorted(set(label.values())):
-        named[f"cluster_{cluster:02d}"] = [uid for uid in uids if label[uid] == cluster]
-    return {name: members for name, members in named.items() if members}
+        junk = [cluster for cluster, decision in decisions.items() if decision == "junk"]
+    uids = np.array(kept_uids(branch / "selected.parquet"), dtype=object)
+    label = rows_of(clusters, uids, path)["cluster"].to_numpy(int)
+    of_junk = np.isin(label, junk)
+    named = {"kept": uids[~of_junk], "junk": uids[of_junk]}
+    named |= {f"cluster_{cluster:02d}": uids[label == cluster] for cluster in np.unique(label)}
+    return {name: members.tolist() for name, members in named.items() if len(members)}

@@ -42,6 +42,8 @@ def run(args: argparse.Namespace) -> None:
     """Do the work."""
     downloads = _downloads(args)
     if args.list:
+        if args.record is not None:
+            raise ConfigError("--record is of what was loaded: leave it out with --list")
         for download in downloads:
             _show(download)
         return

@@ -17,7 +17,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
     add_fitting(parser, "folder for model and tables")
     parser.add_argument(
-        "--state", type=Path, help="folder of unfinished work (default: OUT.state, beside OUT)"
+        "--state",
+        type=Path,
+        help="folder of unfinished work, removed at the end (default: OUT.state, beside OUT)",
     )
     add_device(parser)
     add_settings(parser, FitSettings)

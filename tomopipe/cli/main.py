@@ -113,6 +113,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f"{where} cannot be used ({error.strerror}): check path, rights and space")
     except KeyboardInterrupt:
         return _fail("stopped", code=130)
+    except Exception as error:
+        sentence = _short_of_memory(error)
+        if sentence is None:
+            raise
+        return _fail(sentence)
+
+
+def _short_of_memory(error: Exception) -> str | None:
+    """What helps where memory did not suffice; None for any other error."""
+    # where the error comes from is loaded: nothing is imported to look
+    torch, pools = (sys.modules.get(name) for name in ("torch", "concurrent.futures.process"))
+    if torch is not None and isinstance(error, torch.cuda.OutOfMemoryError):
+        return (
+            "the GPU has too little free memory: lower `batch` (of a network), `components` (of "
+            "the linear model) or `memory_gb`, or end what else runs on it"
+        )
+    if pools is not None and isinstance(error, pools.BrokenProcessPool):
+        return (
+            "a worker process was killed, probably because memory ran out: lower `workers` or give "
+            "the job more memory; the next start goes on from what is done"
+        )
+    return None
 
 
 def _load(name: str) -> Verb:

@@ -23,5 +23,6 @@ def run(args: argparse.Namespace) -> None:
     from tomopipe.report.collect import collect
     from tomopipe.report.status import status, status_words
 
-    found = status(config, collect(config, Path(config.results), begun=False))
+    record = collect(config, Path(config.results), begun=False, tables=False)
+    found = status(config, record)
     print(json.dumps(found, indent=2) if args.json else status_words(found))

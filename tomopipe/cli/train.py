@@ -24,7 +24,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="latent model, or one map for all particles (default: heterogeneous)",
     )
     parser.add_argument(
-        "--state", type=Path, help="folder of the training state (default: OUT.state, beside OUT)"
+        "--state",
+        type=Path,
+        help="folder of the training state, removed at the end (default: OUT.state, beside OUT)",
     )
     parser.add_argument("--linear", type=Path, help="linear model of the same branch: a warm start")
     parser.add_argument("--consensus", type=Path, help="consensus of the same branch: a warm start")
@@ -36,7 +38,6 @@ def run(args: argparse.Namespace) -> None:
     from tomopipe.config.training import HeterogeneousSettings, HomogeneousSettings
 
     uids = kept_uids(args.particles)
-    state = args.state or args.out.with_name(f"{args.out.name}.state")
     inputs = [args.store, args.particles, args.consensus, args.linear]
     from tomopipe.lineage.write import recorded
 
@@ -50,7 +51,12 @@ def run(args: argparse.Namespace) -> None:
             if is_taken_over(args, "homogeneous", homogeneous):
                 return
             train_homogeneous(
-                args.store, args.out, homogeneous, uids=uids, state=state, consensus=args.consensus
+                args.store,
+                args.out,
+                homogeneous,
+                uids=uids,
+                state=args.state,
+                consensus=args.consensus,
             )
         return
     heterogeneous = read_settings(args, HeterogeneousSettings)
@@ -64,7 +70,7 @@ def run(args: argparse.Namespace) -> None:
             args.out,
             heterogeneous,
             uids=uids,
-            state=state,
+            state=args.state,
             linear=args.linear,
             consensus=args.consensus,
         )

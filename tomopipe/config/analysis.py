@@ -184,6 +184,11 @@ class Select(Section):
         description="ranges [low, high] of columns of the parent's analysis/latents.parquet "
         "(z0, pc0, umap0, coordinate, ...); -.inf and .inf for an open end",
     )
+    region_of: str | None = Field(
+        None,
+        description="fingerprint of those columns that region was decided on (`tomopipe branch` "
+        "writes it); where they have changed, region is refused",
+    )
     file: str | None = Field(
         None, min_length=1, description="uids to keep: text (one a line), parquet, CSV or STAR"
     )
@@ -205,6 +210,8 @@ class Select(Section):
         for column, (low, high) in (self.region or {}).items():
             if not low <= high:
                 raise ValueError(f"region {column}: {low} is above {high}")
+        if self.region_of is not None and self.region is None:
+            raise ValueError("region_of is given without region: add region or remove it")
         return self
 
     @property

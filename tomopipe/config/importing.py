@@ -52,6 +52,12 @@ class ImportSettings(Section):
     hand: Literal["keep", "mirror"] = Field(
         "keep", description="mirror = turn maps of the wrong hand into the right one (z to -z)"
     )
+    defocus_hand: Literal["auto", "keep", "turn"] = Field(
+        "auto",
+        description="how defocus changes with height in RELION-5 and WarpTools sets: keep = as "
+        "the files say; turn = the other way; auto = as the files say, unless the noise of "
+        "premultiplied stacks clearly says otherwise",
+    )
     seed: Seed = Field(0, description="seed of half-sets when the file has no rlnRandomSubset")
 
 

@@ -127,7 +127,11 @@ class HeterogeneousSettings(TrainingSettings):
         8, ge=0, description="highest frequency that the encoder reads (Fourier pixels); 0 = all"
     )
     encoder_components: int = Field(
-        16, ge=1, le=64, description="linear components that the encoder 'volume' reads"
+        16,
+        ge=1,
+        le=64,
+        description="linear components that the encoder 'volume' reads; where it begins from a "
+        "linear model, that model's first zdim",
     )
     encoder_prior: float = Field(
         0.05, gt=0, description="prior variance of those components, of the mean map's power"

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from tomopipe.dataset.images import column, ctf_parameters, read_images, shifts_pixels
+from tomopipe.dataset.sample import sample
 from tomopipe.physics.ctf import ctf
 from tomopipe.physics.fourier import fft2c, frequencies, full_plane, ifft2c, shift_phase
 
@@ -50,9 +51,8 @@ def measure_contrast(images: pd.DataFrame, box: int) -> Contrast:
     defocus, whose lowest frequencies the CTF takes away, the answer is bright, as RELION, Warp and
     M write their stacks; the consensus then shows whether that was right.
     """
-    step = max(1, len(images) // _SAMPLE)
-    sample = images.iloc[::step][:_SAMPLE]
-    pictures = _restored(sample, box)
+    some = sample(images, _SAMPLE)
+    pictures = _restored(some, box)
     radius = frequencies(box, 2) / (box / 2)
     rim = _ring_mean(pictures, radius, *_RIM)
     rings = [
@@ -62,10 +62,10 @@ def measure_contrast(images: pd.DataFrame, box: int) -> Contrast:
     ]
     differences = torch.stack(rings) - rim  # (rings, images)
     mean = differences.mean(1)
-    error = differences.std(1) / max(len(sample), 2) ** 0.5
+    error = differences.std(1) / max(len(some), 2) ** 0.5
     significance = mean / error.clamp(min=1e-12)
     clear = (significance.abs() > _CLEAR) & (mean.abs() > _LARGE) & torch.isfinite(significance)
-    if len(sample) < 8 or not clear.any():
+    if len(some) < 8 or not clear.any():
         return Contrast("bright", float(torch.nan_to_num(mean[0])), 0.0)
     best = int((mean.abs() * clear).argmax())
     sign: Literal["bright", "dark"] = "bright" if mean[best] > 0 else "dark"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -21,6 +22,9 @@ from tomopipe.io.atomic import check_folder, write_json
 from tomopipe.io.notice import notice
 from tomopipe.io.star import Block, StarFile, write_star
 
+# Files of a group in `out` and in `out/relion5`, by the names that `tomopipe export` gives groups.
+_OF_A_GROUP = re.compile(r"(kept|junk|cluster_\d{2,})(_tomograms|_optimisation_set)?\.star")
+
 
 def export(
     dataset_dir: Path | str,
@@ -32,7 +36,8 @@ def export(
 
     Tomographic dialects also get `{group}_optimisation_set.star` and one `tomograms.star`. With
     `relion5`, `out/relion5/` holds the same groups as RELION-5 optimisation sets and `lost.json`,
-    which says what the source could not tell or RELION-5 cannot hold.
+    which says what the source could not tell or RELION-5 cannot hold. Groups kept, junk and
+    cluster_NN of an earlier export to `out` are taken away first: they are of other particles.
 
     Parameters
     ----------
@@ -55,14 +60,35 @@ def export(
     check_folder(out)
     particles = ParticleSet.load(dataset_dir)
     source = load_source(dataset_dir / "source")
-    lost = {}
-    subsets = {name: _subset(particles, name, uids) for name, uids in groups.items()}
-    for name, subset in subsets.items():
-        _write_group(out, name, subset, source, settings)
-        if settings.relion5:
-            lost[name] = write_relion5(out / "relion5", name, subset, source)
-    if lost:
+    wanted = {name: list(uids) for name, uids in groups.items()}
+    _check_groups(wanted, set(particles.particles["uid"]))
+    _remove_groups(out)
+    # One group after the other: images of a large data set, all groups' at once, fill the memory.
+    lost = {
+        name: _write_group(out, name, particles.subset(uids), source, settings)
+        for name, uids in wanted.items()
+    }
+    if settings.relion5:
         write_json(out / "relion5" / "lost.json", lost)
+
+
+def _check_groups(groups: Mapping[str, list[str]], known: set[str]) -> None:
+    for name, uids in groups.items():
+        if not uids:
+            raise StateError(f"group {name} has no particles to export: leave it out")
+        if unknown := set(uids) - known:
+            raise StateError(
+                f"group {name} has {len(unknown)} particles that are not in this data set, first "
+                f"{min(unknown)}: export particles of the same import"
+            )
+
+
+def _remove_groups(out: Path) -> None:
+    """Take away an earlier export, before anything is written: what breaks off is no mixture."""
+    for path in (*out.glob("*.star"), *out.glob("relion5/*.star")):
+        if _OF_A_GROUP.fullmatch(path.name):
+            path.unlink()
+    (out / "relion5" / "lost.json").unlink(missing_ok=True)
 
 
 def group_rows(subset: ParticleSet, source: Source) -> NDArray[np.int64]:
@@ -71,16 +97,10 @@ def group_rows(subset: ParticleSet, source: Source) -> NDArray[np.int64]:
     return np.unique(table["source_row"].to_numpy(dtype=np.int64))
 
 
-def _subset(particles: ParticleSet, name: str, uids: Iterable[str]) -> ParticleSet:
-    subset = particles.subset(uids)
-    if not len(subset):
-        raise StateError(f"group {name} has no particles to export: leave it out")
-    return subset
-
-
 def _write_group(
     out: Path, name: str, subset: ParticleSet, source: Source, settings: ExportSettings
-) -> None:
+) -> list[str]:
+    """Write a group's files; what RELION-5 loses of it, a sentence each."""
     star = source.files["particles"]
     rows = group_rows(subset, source)
     block = star.blocks[source.block]
@@ -94,6 +114,7 @@ def _write_group(
     _read_back(path, blocks[source.block])
     if "tomograms" in source.files:
         _write_set(out, name, path, subset, source, settings)
+    return write_relion5(out / "relion5", name, subset, source) if settings.relion5 else []
 
 
 def _read_back(path: Path, block: Block) -> None:

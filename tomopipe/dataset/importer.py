@@ -23,9 +23,10 @@ from tomopipe.dataset.source import save_source
 from tomopipe.dataset.stacks import StackFinder
 from tomopipe.errors import InputError
 from tomopipe.io.atomic import atomic_directory, fingerprint
+from tomopipe.io.notice import notice
 from tomopipe.io.star import read_star
 
-IMPORT_FORMAT = 1
+IMPORT_FORMAT = 2
 _LEAST_BOX = 4  # pixels, of physics/fourier
 
 
@@ -80,12 +81,14 @@ def checked_particles(draft: Draft, settings: ImportSettings) -> ParticleSet:
     _check_box(draft)
     counts = draft.images["uid"].value_counts()
     particles = draft.particles.assign(
-        half=_halves(draft.particles, settings.seed),
+        half=_halves(draft, settings.seed),
         n_images=draft.particles["uid"].map(counts),
     )
-    images = mirrored(draft.images) if settings.hand == "mirror" else draft.images
+    images, measured = _with_defocus_hand(draft, settings)
+    images = mirrored(images) if settings.hand == "mirror" else images
     images = typed(images, IMAGE_COLUMNS)
-    return ParticleSet(typed(particles, PARTICLE_COLUMNS), images, _info(draft, settings))
+    info = _info(draft, settings) | measured
+    return ParticleSet(typed(particles, PARTICLE_COLUMNS), images, info)
 
 
 def _same_family(path: Path, found: str, wanted: str) -> None:
@@ -150,14 +153,25 @@ def _check_box(draft: Draft) -> None:
         )
 
 
-def _halves(particles: pd.DataFrame, seed: int) -> NDArray[np.int8]:
+def _halves(draft: Draft, seed: int) -> NDArray[np.int8]:
     """Take the file's half-sets, else split each tomogram at random into equal halves.
 
-    The split depends on the uids and the seed, not on the order of rows.
+    Half-sets of some particles only are refused, as in RELION: maps were refined with them. The
+    split depends on the uids and the seed, not on the order of rows.
     """
+    particles = draft.particles
     given = particles["random_subset"].to_numpy(dtype=float)
-    if np.isin(given, (1, 2)).all():
+    valid = np.isin(given, (1, 2))
+    if valid.all():
         return given.astype(np.int8)
+    if valid.any():
+        bad = int(np.flatnonzero(~valid)[0])
+        draft.rows.fail(
+            int(particles["source_row"].iloc[bad]),
+            draft.rows.first_of("rlnRandomSubset", "cisTEMAssignedSubset") or "",
+            f"is {given[bad]:g}, which is no half-set",
+            "set it to 1 or 2, or remove the column to have new ones drawn for all particles",
+        )
     halves = np.zeros(len(particles), dtype=np.int8)
     generator = np.random.default_rng(seed)
     uids = particles["uid"].to_numpy(dtype=str)
@@ -191,6 +205,36 @@ def _info(draft: Draft, settings: ImportSettings) -> dict[str, Any]:
         "settings": settings.model_dump(mode="json"),
         "step_format": IMPORT_FORMAT,
     }
+
+
+def _with_defocus_hand(
+    draft: Draft, settings: ImportSettings
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Images with the sign of defocus over height that holds, and what import.json says of it."""
+    images, wanted = draft.images, settings.defocus_hand
+    if draft.dialect not in TOMO_DIALECTS:
+        if wanted == "turn":
+            raise InputError(
+                f"{draft.rows.path} states the defocus of every image, height included: "
+                "defocus_hand can be turned for RELION-5 and WarpTools only"
+            )
+        return images, {}
+    # torch, which few readers need
+    from tomopipe.dataset.defocus_hand import CLEAR, measure_defocus_hand, turned_round
+
+    found = measure_defocus_hand(images, int(images["box"].iloc[0])) if wanted == "auto" else None
+    against = False
+    if found is not None and found.standard_errors < -CLEAR:
+        against = True
+        notice(
+            f"{draft.rows.path}: the noise of the images fits a defocus that changes the other way "
+            f"with height ({-found.standard_errors:.0f} standard errors), which is taken "
+            "(defocus_hand: keep takes it as the files say)"
+        )
+    turned = against or wanted == "turn"
+    measured = {"standard_errors": found.standard_errors, "images": found.images} if found else None
+    record = {"defocus_hand": {"turned": turned, "measured": measured}}
+    return turned_round(images) if turned else images, record
 
 
 def _contrast(images: pd.DataFrame, settings: ImportSettings) -> dict[str, Any]:

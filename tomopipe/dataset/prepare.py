@@ -26,6 +26,7 @@ from tomopipe.config.prepare import PrepareSettings
 from tomopipe.dataset.changed import check_unchanged
 from tomopipe.dataset.filling import Packed
 from tomopipe.dataset.images import column, read_images, shifts_pixels
+from tomopipe.dataset.sample import sample
 from tomopipe.dataset.store import STEP_FORMAT
 from tomopipe.errors import InputError, StateError
 from tomopipe.io.atomic import (
@@ -79,8 +80,8 @@ def prepare(dataset_dir: Path, out: Path, settings: PrepareSettings | None = Non
         If a stack is unreadable, was changed since the import, or holds values that are not
         finite or far beyond those of other images.
     StateError
-        If the data set has not been imported, `out` holds something else than a store, the disk
-        has not the space for it, or another process packs it.
+        If the data set has not been imported, `out` holds something else than a store or the
+        working directory, the disk has not the space for it, or another process packs it.
     """
     settings = settings or PrepareSettings()
     meta = read_json(dataset_dir / "import.json")
@@ -146,6 +147,10 @@ def _figures(particles: pd.DataFrame, images: pd.DataFrame, box: int) -> dict[st
 def _check_out(out: Path) -> None:
     """A store is replaced as a whole; anything else that lies there is never removed."""
     check_folder(out)
+    if Path.cwd().is_relative_to(out.resolve()):
+        raise StateError(
+            f"{out} is or holds the working directory, which is kept: give a new folder"
+        )
     if out.is_dir() and any(out.iterdir()) and not (out / "store.json").exists():
         raise StateError(f"{out} is not empty and no store: give a new folder")
 
@@ -192,10 +197,9 @@ def _with_counts(images: pd.DataFrame, box: int, settings: PrepareSettings) -> p
 
 
 def _scale(images: pd.DataFrame, job: _Job) -> float:
-    """Standard deviation of the real and imaginary parts over an even sample of images."""
+    """Standard deviation of the real and imaginary parts over a sample of images."""
     count = min(_SAMPLE_IMAGES, max(16, _CHUNK_PIXELS // job.box**2))
-    step = max(1, len(images) // count)
-    values = _transform(images.iloc[::step][:count], job)
+    values = _transform(sample(images, count), job)
     scale = float(torch.view_as_real(values).double().std())
     if scale == 0:
         raise InputError(

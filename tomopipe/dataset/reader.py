@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from tomopipe.config.prepare import PrepareSettings
 from tomopipe.dataset.batch import Batch
 from tomopipe.dataset.check import Check
 from tomopipe.dataset.images import column
+from tomopipe.dataset.memory import free_memory
 from tomopipe.dataset.pages import Pages
 from tomopipe.dataset.transfer import TransferTable
 
@@ -186,9 +187,9 @@ class Reader:
 
     def make(self, choice: Choice) -> Batch:
         """The batch of a choice."""
-        image = self._moved(choice.images)
-        counts = self._moved(choice.counts)
-        lattice = self._moved(choice.lattice)
+        image = self.sent(choice.images)
+        counts = self.sent(choice.counts)
+        lattice = self.sent(choice.lattice)
         total = len(choice.lattice)
         owner = torch.repeat_interleave(counts, output_size=total)
         row = image[owner]
@@ -197,11 +198,11 @@ class Reader:
         if self._cosine is not None:
             weight = weight * self._cosine[row]
         return Batch(
-            particles=self._moved(choice.particles),
+            particles=self.sent(choice.particles),
             uids=list(self.store.uids[choice.particles]),
             images=image,
-            image_particle=self._moved(choice.image_particle),
-            image_start=self._moved(np.concatenate([[0], np.cumsum(choice.counts)])),
+            image_particle=self.sent(choice.image_particle),
+            image_start=self.sent(np.concatenate([[0], np.cumsum(choice.counts)])),
             coefficient_image=owner,
             coefficient_lattice=lattice,
             data=self._coefficients(choice, row, lattice),
@@ -217,13 +218,19 @@ class Reader:
             box=self.store.box,
         )
 
+    def sent(self, values: NDArray[Any]) -> Tensor:
+        """Values on the device: neither copy nor, on a GPU, the work before it is waited for."""
+        value = torch.from_numpy(values)
+        if self.device.type != "cuda":
+            return value.to(self.device)
+        return value.pin_memory().to(self.device, non_blocking=True)
+
     def _coefficients(self, choice: Choice, row: Tensor, lattice: Tensor) -> Tensor:
         """Data `(C, 2)` float32 of the coefficients."""
         if self._data is not None:
             return self._data[self._start[row] + lattice].float()
         data, places = self._read(choice)
-        packed = torch.from_numpy(data[np.repeat(places, choice.counts) + choice.lattice])
-        return self._sent(packed).float()
+        return self.sent(data[np.repeat(places, choice.counts) + choice.lattice]).float()
 
     def _read(self, choice: Choice) -> tuple[NDArray[np.float16], Indices]:
         """Coefficients from disk, to the last one chosen of each image, and where images begin.
@@ -243,15 +250,6 @@ class Reader:
         places[some] = found // size
         return buffer.view(np.float16).reshape(-1, 2), places
 
-    def _moved(self, values: Indices) -> Tensor:
-        return self._sent(torch.from_numpy(values))
-
-    def _sent(self, value: Tensor) -> Tensor:
-        """The value on the device, without waiting for the copy."""
-        if self.device.type != "cuda":
-            return value.to(self.device)
-        return value.pin_memory().to(self.device, non_blocking=True)
-
 
 def open_reader(store: Store, device: torch.device, memory_gb: float | None = None) -> Reader:
     """A reader whose coefficients lie on the device, where they fit.
@@ -263,8 +261,7 @@ def open_reader(store: Store, device: torch.device, memory_gb: float | None = No
         nothing on a CPU, where the system keeps what it reads from disk in free memory anyway.
     """
     if memory_gb is None:
-        free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
-        memory_gb = free / 2 / 1e9
+        memory_gb = free_memory(device) / 2 / 1e9 if device.type == "cuda" else 0.0
     needed = 4 * int(store.counts.sum())
     return Reader(store, device, resident=needed <= memory_gb * 1e9)
 

@@ -23,7 +23,8 @@ _VERSION = ("# version 50001",)
 _PER_IMAGE = (
     r"^rln(ImageName|Defocus\w*|Phase\w*|Ctf\w*|Origin\w*|Angle\w*|TiltIndex|GroupN\w*"
     r"|DetectorPixelSize|Magnification|Voltage|SphericalAberration|AmplitudeContrast|OpticsGroup"
-    r"|RandomSubset|TomoName|TomoParticleName|TomoVisibleFrames|MicrographPreExposure)$"
+    r"|RandomSubset|TomoName|TomoParticleName|TomoVisibleFrames|MicrographPreExposure"
+    r"|(Image|Micrograph|MicrographOriginal|TomoTiltSeries)?PixelSize)$"
 )
 
 
@@ -101,6 +102,7 @@ def _from_series(subset: ParticleSet, source: Source) -> tuple[list[Block], list
         **{f"rlnAngle{n}": _texts(angles[:, k]) for k, n in enumerate(("Rot", "Tilt", "Psi"))},
         **{f"rlnOrigin{n}Angst": _texts(found.origin[:, k]) for k, n in enumerate("XYZ")},
     )
+    table = table.assign(**_coordinates(subset, table.columns, first["pixel_size_angstrom"]))
     names, sentence = _stacks(subset)
     if names is not None:
         table = table.assign(rlnImageName=names)
@@ -118,6 +120,15 @@ def _from_series(subset: ParticleSet, source: Source) -> tuple[list[Block], list
 
 def _pairs(found: Geometry, subset: ParticleSet) -> list[tuple[str, str]]:
     return list(zip(found.tomograms, subset.particles["uid"], strict=True))
+
+
+def _coordinates(subset: ParticleSet, columns: pd.Index, pixel: pd.Series) -> dict[str, list[str]]:
+    """Coordinates that count pixels, which may have been other ones, in those that are stated."""
+    return {
+        f"rlnCoordinate{axis}": _texts(subset.particles[f"{axis.lower()}_angstrom"] / pixel)
+        for axis in "XYZ"
+        if f"rlnCoordinate{axis}" in columns and f"rlnCenteredCoordinate{axis}Angst" not in columns
+    }
 
 
 def _stacks(subset: ParticleSet) -> tuple[list[str] | None, list[str]]:

@@ -21,7 +21,7 @@ from tomopipe.extract.tomogram import write_stacks
 from tomopipe.io.atomic import check_folder, write_json, write_parquet
 from tomopipe.io.progress import Progress
 
-STEP_FORMAT = 2
+STEP_FORMAT = 3
 _SETS = ("optimisation_set.star", "particles.star", "tomograms.star", "extract.json")
 
 
@@ -135,7 +135,7 @@ def _extracted(
     with Progress(sum(int(one.visible.sum()) for one in kept.values()), "extract") as progress:
         for name, one in kept.items():
             stacks = write_stacks(one, name, out, settings, progress)
-            write_tilts(out, one.series, name)
+            write_tilts(out, one.series, name, settings)
             rows = particle_rows(one, stacks, settings)
             particles.append(rows.assign(source_row=one.particles.row, tilts=one.visible.sum(1)))
             row = tomogram_row(one.series, name)

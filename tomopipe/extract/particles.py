@@ -198,7 +198,7 @@ def _is_warp(table: pd.DataFrame) -> bool:
 def _check_rows(star: StarFile, block: str) -> None:
     """Refuse tables of images: there a particle has many rows."""
     table = star[block]
-    if "rlnImageName" in table and table["rlnImageName"].str.contains("@", regex=False).any():
+    if "rlnImageName" in table and table["rlnImageName"].str.match(r"\d+@").any():
         raise InputError(
             f"{star.path} block data_{block} column rlnImageName names single images: give a table "
             "with one row for each particle (RELION-5, WarpTools)"

@@ -11,7 +11,6 @@ from typing import Any
 import pandas as pd
 
 from tomopipe.errors import StateError
-from tomopipe.extract.tomogram import STACKS
 from tomopipe.io.atomic import (
     atomic_directory,
     read_json,
@@ -20,6 +19,7 @@ from tomopipe.io.atomic import (
     write_json,
     write_parquet,
 )
+from tomopipe.io.results import STACKS
 
 PARTS = "parts"
 _NAME = re.compile(r"(\d+)_of_(\d+)")

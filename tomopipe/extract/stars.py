@@ -77,10 +77,12 @@ def tomogram_row(series: TiltSeries, name: str) -> dict[str, str]:
     return global_row(series) | {"rlnTomoName": name, "rlnTomoTiltSeriesStarFile": star}
 
 
-def write_tilts(out: Path, series: TiltSeries, name: str) -> None:
+def write_tilts(out: Path, series: TiltSeries, name: str, settings: ExtractSettings) -> None:
     """Write the STAR file of one tilt series: a row for each tilt, seen in the images or not."""
     path = out / "tilt_series" / f"{name.replace('/', '_')}.star"
     rows = tilt_rows(path.parent, replace(series, dose_per_tilt=_dose_of_one(series)))
+    if settings.ctf_premultiply:
+        rows["rlnCtfScalefactor"] = "1"  # RELION takes premultiplied stacks to hold its square
     write_star(path, [Block(name, rows, True, _VERSION)])
 
 

@@ -13,8 +13,7 @@ from tomopipe.extract.place import Placed
 from tomopipe.extract.stacks import as_stored, create_stack, fill_stack, read_tilt
 from tomopipe.io.atomic import atomic_directory, remove_directory
 from tomopipe.io.progress import Progress
-
-STACKS = "stacks"
+from tomopipe.io.results import STACKS
 
 
 def write_stacks(

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from tomopipe.errors import StateError
 
+STACKS = "stacks"
+"""Folders of that name hold a folder for each tomogram, with a stack for each particle."""
 _SKEW_SECONDS = 60.0  # clocks of machines that share a disk differ by less
 
 
@@ -42,10 +44,15 @@ def check_results(results: Path | str) -> None:
 
 
 def _latest(folder: Path) -> tuple[Path, float] | None:
-    """The newest file or folder below `folder`, and when it was written."""
+    """The newest file or folder below `folder`, and when it was written.
+
+    Folders of stacks are not entered: a file per particle is too much to ask for at every start.
+    """
     found: tuple[Path, float] | None = None
     for parent, folders, files in os.walk(folder):
-        for name in folders + files:
+        names = folders + files
+        folders[:] = [name for name in folders if name != STACKS]
+        for name in names:
             path = Path(parent) / name
             try:
                 written = path.lstat().st_mtime

@@ -125,7 +125,7 @@ def _lines(path: Path) -> list[str]:
     if not path.is_file():
         raise InputError(f"{path} does not exist: check the path of the STAR file")
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        return path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise InputError(f"{path} is not a text file: give a STAR file") from None
     except OSError as error:

@@ -14,11 +14,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from tomopipe.dataset.tilt_series.find import text_names
+from tomopipe.errors import InputError
 from tomopipe.lineage.digest import file_digest, joined_digest
 
 # of alignments in a folder, whatever program wrote them
 _TEXTS = {
-    *(".star", ".tomostar", ".xml", ".xf", ".tlt", ".rawtlt", ".com", ".aln", ".mdoc"),
+    *(".star", ".tomostar", ".xml", ".xf", ".tlt", ".rawtlt", ".xtilt", ".com", ".aln", ".mdoc"),
     *(".defocus", ".txt", ".csv"),
 }
 _NAMED = re.compile(rb"[^\s'\"]+\.star\b")
@@ -37,6 +39,8 @@ class _Seen:
 
 class Watch:
     """Fingerprints of files, with those that a STAR file names and the text files of a folder.
+
+    Of a folder of tilt series those count that their reader looks at.
 
     Parameters
     ----------
@@ -124,9 +128,23 @@ def _looked_at(path: Path, last: _Seen | None) -> _Seen | None:
 
 
 def _texts(folder: Path) -> list[Path]:
-    """Text files in a folder, and in those one below."""
+    """Text files in a folder and in those one below, or those that belong to its tilt series."""
     inside = [*folder.glob("*"), *folder.glob("*/*")]
-    return sorted(path for path in inside if path.suffix in _TEXTS and path.is_file())
+    texts = sorted(path for path in inside if path.suffix in _TEXTS)
+    return [path for path in _of_series(folder, texts) if path.is_file()]
+
+
+def _of_series(folder: Path, texts: list[Path]) -> list[Path]:
+    """Those of `texts` that a reader of the tilt series in `folder` looks at; all without any."""
+    try:
+        names = text_names(folder)
+    except InputError:
+        return texts  # the step that reads them says why
+    star = folder / "tomograms.star"
+    named = {path.absolute() for path in (star, *_behind(star))} if star.is_file() else set()
+    if not names and not named:
+        return texts
+    return [path for path in texts if path.name in names or path.absolute() in named]
 
 
 def _is_file(path: Path) -> bool:

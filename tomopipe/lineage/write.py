@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from tomopipe.config.steps import STEP_FORMAT
 from tomopipe.io.atomic import write_json
+from tomopipe.io.results import STACKS
 from tomopipe.lineage.digest import (
     LARGE_BYTES,
     file_digest,
@@ -172,8 +173,32 @@ def _output(path: Path, folder: Path) -> Output:
 
 def _stamps(out: Path) -> dict[Path, _Stamp]:
     """What tells a file from one that replaces it, of all files in `out`."""
-    files = files_below(out) if out.is_dir() else [out] if out.is_file() else []
+    files = _left(out) if out.is_dir() else [out] if out.is_file() else []
     return {file: _stamp(file) for file in files}
+
+
+def _left(folder: Path) -> Iterator[Path]:
+    """Files in `folder` as `files_below` gives them; of stacks the folder of each tomogram.
+
+    Those are replaced as a whole, and hold too many files to be listed before and after a step.
+    """
+    for path in _shown(folder):
+        if path.is_file():
+            yield path
+        elif path.is_dir() and not path.is_symlink():
+            whole = path.name == STACKS
+            yield from filter(_holds, _shown(path)) if whole else _left(path)
+
+
+def _shown(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.iterdir()):
+        if not path.name.startswith(".") and not path.name.endswith("lineage.json"):
+            yield path
+
+
+def _holds(path: Path) -> bool:
+    """Whether it is a file, or a folder with one."""
+    return path.is_file() or (path.is_dir() and any(map(Path.is_file, path.iterdir())))
 
 
 def _stamp(file: Path) -> _Stamp:
@@ -186,7 +211,8 @@ def _new(out: Path, before: dict[Path, _Stamp]) -> list[Path]:
     folders: dict[Path, list[Path]] = {}
     for file, stamp in _stamps(out).items():
         if before.get(file) != stamp:
-            folders.setdefault(file.parent, []).append(file)
+            # a folder of stacks stands for its files already
+            folders.setdefault(file if file.is_dir() else file.parent, []).append(file)
     return [
         path
         for folder, files in folders.items()

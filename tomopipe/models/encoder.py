@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -98,9 +100,12 @@ class VolumeEncoder(nn.Module):
         return self.from_sums(self.subspace.sums(*self.statistics(batch, mean, damage=damage)))
 
     def from_sums(self, sums: Tensor) -> tuple[Tensor, Tensor]:
-        """The same from the subspace's sums over the tilts of each particle, `(P, …)`."""
+        """The same from the subspace's sums over the tilts of each particle, `(P, …)`.
+
+        All of them, or those at `places_kept`.
+        """
         with torch.no_grad():
-            linear, covariance = self.subspace.posterior(sums)
+            linear, covariance = self.subspace.posterior(self._all_sums(sums))
             log_variance = covariance.diagonal(dim1=-2, dim2=-1).clamp(min=1e-6).log()
         change = self.network(torch.cat([linear, log_variance], dim=-1))
         start = torch.cat([linear[:, : self.zdim], log_variance[:, : self.zdim]], dim=-1)
@@ -114,6 +119,22 @@ class VolumeEncoder(nn.Module):
         """
         statistics = self.statistics(batch, mean, damage=damage, by_image=True)
         return self.subspace.sums(*statistics)
+
+    def places_kept(self) -> Tensor:
+        """Places among the subspace's sums of those that are not 0 for want of a component.
+
+        With the directions of a linear model these are few.
+        """
+        components = self.subspace.components
+        there = components.flatten(0, 1).any(0).nonzero()
+        return _places(int(there.max()) + 1 if len(there) else 0, components)
+
+    def _all_sums(self, kept: Tensor) -> Tensor:
+        """The subspace's sums from those at `places_kept`."""
+        # of k components there are k and k (k + 1) / 2
+        places = _places((math.isqrt(9 + 8 * kept.shape[1]) - 3) // 2, self.subspace.components)
+        n = self.subspace.components.shape[-1]
+        return kept.new_zeros(len(kept), n * (n + 3) // 2).index_copy(1, places, kept)
 
     @torch.no_grad()
     def adopt(self, basis: Tensor) -> None:
@@ -170,6 +191,14 @@ class VolumeEncoder(nn.Module):
         sums = values.new_zeros(n * (n_voxels + 1), 3)
         sums.index_add_(0, row.flatten(), (share[..., None] * values[:, None]).flatten(0, 1))
         return sums.view(n, -1, 3)[:, :-1]
+
+
+def _places(k: int, components: Tensor) -> Tensor:
+    """Where the sums of the first `k` of all components stand (`VoxelSubspace.sums`)."""
+    n = components.shape[-1]
+    row, column = torch.triu_indices(k, k, device=components.device)
+    triangle = n + row * n - row * (row - 1) // 2 + column - row
+    return torch.cat([torch.arange(k, device=components.device), triangle])
 
 
 def _half_ball(radius: int) -> tuple[Tensor, Tensor]:

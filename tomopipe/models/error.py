@@ -25,6 +25,7 @@ from tomopipe.models.mean import FixedVolumes
 
 _PIECE = {"cpu": 1 << 13, "cuda": 1 << 18}  # coefficients
 _MULTIPLE = 1 << 13  # compiled pieces have few lengths, so that little is compiled and recorded
+_GRAPHS = 64  # for 16 lengths and the two or three numbers of particles that batches have
 
 Piece = Callable[..., list[Tensor]]
 
@@ -57,13 +58,23 @@ class Goal:
     basis: Tensor
 
     def pieces(self, length: int, multiple: int = 1) -> Sequence[tuple[Tensor, ...]]:
-        """Even pieces of at most about `length`, filled with nothing up to a `multiple`."""
+        """Even pieces of at most about `length`; given a `multiple`, of one of few lengths."""
         count = max(1, -(-len(self.points) // length))
         size = -(-len(self.points) // count)
-        size = -(-size // multiple) * multiple
+        if multiple > 1:
+            size = _few_lengths(size, multiple)
         parts = (self.points, self.particle, self.factor, self.data, self.basis)
         split = zip(*(torch.split(p, size) for p in parts), strict=True)
         return [tuple(_filled(p, size) if multiple > 1 else p for p in piece) for piece in split]
+
+
+def _few_lengths(size: int, multiple: int) -> int:
+    """`size` rounded up to a multiple, and to one of four lengths from a power of two to the next.
+
+    To compile and record another length takes longer than to work on some zeros.
+    """
+    step = max(multiple, (1 << (size - 1).bit_length()) // 8)
+    return -(-size // step) * step
 
 
 def _filled(part: Tensor, size: int) -> Tensor:
@@ -169,6 +180,8 @@ def _compiled_piece(*parts: Any, required: bool) -> list[Tensor]:
     ------
     ConfigError
         If it is required and fails.
+    torch.cuda.OutOfMemoryError
+        If it is required and the piece does not fit.
     """
     if _FAILED and not required:
         return _piece(*parts)
@@ -176,17 +189,24 @@ def _compiled_piece(*parts: Any, required: bool) -> list[Tensor]:
         torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         return _compiler()(*parts)
     except Exception as error:
+        if required and isinstance(error, torch.cuda.OutOfMemoryError):
+            raise
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         if required:
             raise ConfigError(
                 f"compile is 'on', but torch cannot compile the step here ({reason}): set it to off"
             ) from error
         _FAILED.append(reason)
-        return _piece(*parts)
+    return _piece(*parts)  # not above, where the error would keep what was made in memory
 
 
 @cache
 def _compiler() -> Piece:
+    from torch._dynamo import config  # takes seconds
+
+    # torch compiles a function for 8 shapes, and then only says in its log that it no longer does;
+    # the name is that of torch 2.3, which later ones know, too
+    config.cache_size_limit = max(config.cache_size_limit, _GRAPHS)
     mode = "reduce-overhead" if torch.cuda.is_available() else "default"
     compiled: Piece = torch.compile(_piece, dynamic=False, mode=mode)
     return compiled

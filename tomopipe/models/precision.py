@@ -13,7 +13,7 @@ from tomopipe.config.training import TrainingSettings
 
 def product_dtype(settings: TrainingSettings, device: torch.device) -> torch.dtype:
     """What the decoder's matrices are multiplied in: bfloat16 if settings and `device` say so."""
-    wanted = settings.dtype == "bfloat16" or (settings.dtype == "auto" and _fast(device.type))
+    wanted = settings.dtype == "bfloat16" or (settings.dtype == "auto" and _fast(device))
     return torch.bfloat16 if wanted else torch.float32
 
 
@@ -35,9 +35,9 @@ def products(settings: TrainingSettings, device: torch.device) -> Iterator[torch
 
 
 @cache
-def _fast(kind: str) -> bool:
+def _fast(device: torch.device) -> bool:
     """Whether the hardware multiplies bfloat16 (tensor cores, AVX-512 BF16, AMX)."""
-    if kind == "cuda":
-        return torch.cuda.get_device_capability() >= (8, 0)
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
     capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

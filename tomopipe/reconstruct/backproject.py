@@ -208,10 +208,9 @@ def open_on(store: Store, device: torch.device | str) -> Store | Reader:
 
 
 def batches(
-    store: Store, particles: NDArray[np.integer], device: torch.device | str
+    store: Store, particles: NDArray[np.integer], reader: Store | Reader
 ) -> Iterator[Batch]:
     """All coefficients of `particles` inside the dose mask, in batches of bounded size."""
-    reader = open_on(store, device)
     for part in chunks(store, particles):
         yield reader.batch(part, inside=True)
 

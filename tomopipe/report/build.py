@@ -13,6 +13,7 @@ from tomopipe.config import Config
 from tomopipe.io.atomic import write_text
 from tomopipe.report import figures
 from tomopipe.report.collect import collect
+from tomopipe.report.latent import drawn_uids
 from tomopipe.report.palette import category
 from tomopipe.report.provenance import duration, fingerprints, flat
 from tomopipe.report.records import Record
@@ -51,6 +52,8 @@ def build_report(config: Config, results: Path, out: Path) -> None:
 def render(record: Record) -> str:
     """The page as text."""
     curves = state_curves(record.recovery)
+    branches = [record.branches[name] for name in record.tree()]
+    uids = {d.name: drawn_uids(branches, d) for d in record.datasets.values()}
     return (
         _environment()
         .get_template("report.html")
@@ -63,8 +66,8 @@ def render(record: Record) -> str:
             surroundings=surroundings(record.recovery),
             junk_found=junk_rows(record.recovery),
             perturbation=perturbation(record.recovery),
-            datasets=[dataset_section(d) for d in record.datasets.values()],
-            branches=[branch_section(record.branches[name], record) for name in record.tree()],
+            datasets=[dataset_section(d, uids[d.name]) for d in record.datasets.values()],
+            branches=[branch_section(b, record, uids[b.dataset]) for b in branches],
             settings=flat(record.settings),
             fingerprints=fingerprints(record),
             style=Markup(_asset("report.css")),

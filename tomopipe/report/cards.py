@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from tomopipe.report.palette import BLUE, GREY, category
 from tomopipe.report.records import AnalysisRecord, BranchRecord, DecisionRecord
 from tomopipe.report.volumes import Map, slices
+from tomopipe.report.words import percent
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,10 @@ class MapView:
 
 @dataclass(frozen=True)
 class ClusterCard:
-    """A cluster: its volume, its particles' own map, the decision and the evidence."""
+    """A cluster: its volume, its particles' own map, the decision and the evidence.
+
+    `tomogram` is its largest share from one tomogram, in words.
+    """
 
     label: int
     count: int
@@ -37,6 +42,7 @@ class ClusterCard:
     decision: str
     reason: str
     evidence: list[tuple[str, str]]
+    tomogram: str
 
 
 @dataclass(frozen=True)
@@ -81,12 +87,18 @@ _EVIDENCE = {
 }
 
 
-def cluster_cards(branch: BranchRecord, analysis: AnalysisRecord) -> list[ClusterCard]:
-    """A card per cluster, in order of label, without pictures yet."""
+def cluster_cards(
+    branch: BranchRecord, analysis: AnalysisRecord, places: pd.DataFrame | None
+) -> list[ClusterCard]:
+    """A card per cluster, in order of label, without pictures yet.
+
+    `places` has the cluster and the tomogram of each particle, where they are known.
+    """
     if analysis.clusters is None:
         return []
     counts = analysis.clusters["cluster"].value_counts().sort_index()
     resolutions = analysis.info.get("resolutions_angstrom") or []
+    shares = {} if places is None else _largest_shares(places)
     cards = []
     for label, number in ((int(str(c)), int(n)) for c, n in counts.items()):
         found = branch.decisions.get(label)
@@ -104,9 +116,20 @@ def cluster_cards(branch: BranchRecord, analysis: AnalysisRecord) -> list[Cluste
                 decision="" if found is None else found.decision,
                 reason="" if found is None else _reason(found),
                 evidence=evidence,
+                tomogram=shares.get(label, ""),
             )
         )
     return cards
+
+
+def _largest_shares(places: pd.DataFrame) -> dict[int, str]:
+    """Each cluster's largest share from one tomogram; nothing where there is only one."""
+    counts = pd.crosstab(places["cluster"], places["tomogram"].astype(str))
+    if counts.shape[1] < 2:
+        return {}
+    shares = counts.div(counts.sum(axis=1), axis=0)
+    fullest = zip(shares.index, shares.max(axis=1), shares.idxmax(axis=1), strict=True)
+    return {int(c): f"{percent(share, 1)} from one tomogram ({name})" for c, share, name in fullest}
 
 
 def _reason(decision: DecisionRecord) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -10,11 +9,13 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
+from tomopipe.analysis.metrics import read_metrics
+from tomopipe.analysis.selection import read_decisions
 from tomopipe.analysis.takeover import taken_over
 from tomopipe.config import Config
 from tomopipe.config.cycles import replicates_of, written_name
 from tomopipe.errors import StateError
-from tomopipe.io.atomic import read_json, read_parquet, read_yaml
+from tomopipe.io.atomic import read_json, read_parquet
 from tomopipe.lineage.machine import installed_versions
 from tomopipe.lineage.record import Lineage, lineage_files
 from tomopipe.lineage.record import Record as LineageRecord
@@ -35,8 +36,19 @@ from tomopipe.report.records import (
 T = TypeVar("T")
 
 
-def collect(config: Config, results: Path, *, begun: bool = True) -> Record:
-    """Read everything that the report shows; with `begun` False of a run that may not have begun.
+def collect(config: Config, results: Path, *, begun: bool = True, tables: bool = True) -> Record:
+    """Read everything that the report shows.
+
+    Parameters
+    ----------
+    config
+        The run.
+    results
+        Results root.
+    begun
+        Whether the run must have begun, so that `results` is there.
+    tables
+        Whether to read tables with a row for every particle or image too.
 
     Raises
     ------
@@ -48,8 +60,8 @@ def collect(config: Config, results: Path, *, begun: bool = True) -> Record:
     return Record(
         title=config.title or results.resolve().name,
         root=results,
-        datasets={name: _dataset(config, results, name) for name in config.datasets},
-        branches={name: _branch(config, results, name) for name in config.branches},
+        datasets={name: _dataset(config, results, name, tables) for name in config.datasets},
+        branches={name: _branch(config, results, name, tables) for name in config.branches},
         recovery=_if_there(results / "recovery.json", read_json) or {},
         settings=config.model_dump(mode="json", by_alias=True, exclude_none=True),
         benchmarks=read_benchmarks(results),
@@ -61,38 +73,34 @@ def _if_there(path: Path, read: Callable[[Path], T]) -> T | None:
     return read(path) if path.exists() else None
 
 
-def _dataset(config: Config, results: Path, name: str) -> DatasetRecord:
-    path = results / "datasets" / name
-    known = config.truth_of(name)
-    truth = _if_there(results / known / "truth.parquet", read_parquet) if known else None
-    return DatasetRecord(
-        name=name,
-        about=config.datasets[name].about,
-        path=path,
-        particles=_if_there(path / "particles.parquet", read_parquet),
-        images=_if_there(path / "images.parquet", _read_images),
-        info=_if_there(path / "import.json", read_json) or {},
-        truth=truth,
-        lineage=_lineage(path),
-    )
+def _table(path: Path, wanted: bool, columns: list[str] | None = None) -> pd.DataFrame | None:
+    return read_parquet(path, columns) if wanted and path.exists() else None
 
 
 # What the report shows of images; a large set has a million rows and thirty columns.
 _IMAGE_COLUMNS = ["dose_e_per_A2", "tilt_degrees", "defocus_u_angstrom", "pixel_size_angstrom"]
 
 
-def _read_images(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_parquet(path, columns=_IMAGE_COLUMNS)
-    except (OSError, ValueError) as error:
-        detail = " ".join(str(error).split())
-        raise StateError(f"{path} cannot be read ({detail}): import the data again") from None
+def _dataset(config: Config, results: Path, name: str, tables: bool) -> DatasetRecord:
+    path = results / "datasets" / name
+    known = config.truth_of(name)
+    return DatasetRecord(
+        name=name,
+        about=config.datasets[name].about,
+        path=path,
+        particles=_table(path / "particles.parquet", tables),
+        images=_table(path / "images.parquet", tables, _IMAGE_COLUMNS),
+        info=_if_there(path / "import.json", read_json) or {},
+        truth=_table(results / known / "truth.parquet", tables) if known else None,
+        lineage=_lineage(path),
+    )
 
 
-def _branch(config: Config, results: Path, name: str) -> BranchRecord:
+def _branch(config: Config, results: Path, name: str, tables: bool) -> BranchRecord:
     path, branch = results / "branches" / name, config.branches[name]
-    analysis = _analysis(path / "analysis")
-    selected = _if_there(path / "selected.parquet", read_parquet)
+    analysis = _analysis(path / "analysis", tables)
+    columns = ["kept", "reason"] if tables else ["kept"]
+    selected = _table(path / "selected.parquet", True, columns)
     missing: tuple[str, ...] = tuple(s for s in branch.stages if not _left(path, s))
     agreed = _of_these_clusters(path / "agreement/agreement.json", analysis)
     classes = _classes(path / "classes", analysis)
@@ -196,33 +204,13 @@ def _model(path: Path, kind: str | None = None) -> ModelRecord | None:
     )
 
 
-def read_metrics(path: Path) -> pd.DataFrame:
-    """Metrics by epoch; of an epoch written twice (a resumed run) the later line counts.
-
-    Raises
-    ------
-    StateError
-        If a line other than the last, which a killed run may leave unfinished, is not JSON.
-    """
-    rows = []
-    lines = path.read_text(encoding="utf-8").splitlines()
-    for i, line in enumerate(lines):
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            if i + 1 < len(lines):
-                raise StateError(f"{path}: line {i + 1} is not JSON: delete that line") from None
-    table = pd.DataFrame(rows)
-    return table.drop_duplicates("epoch", keep="last") if "epoch" in table else table
-
-
-def _analysis(path: Path) -> AnalysisRecord | None:
+def _analysis(path: Path, tables: bool) -> AnalysisRecord | None:
     if not path.is_dir():
         return None
     return AnalysisRecord(
         info=_if_there(path / "analysis.json", read_json) or {},
-        latents=_if_there(path / "latents.parquet", read_parquet),
-        clusters=_if_there(path / "clusters.parquet", read_parquet),
+        latents=_table(path / "latents.parquet", tables),
+        clusters=_table(path / "clusters.parquet", tables),
         volumes=_numbered(path / "volumes", "cluster"),
         backprojections=_numbered(path / "volumes", "backprojection"),
         traversals=_traversals(path / "volumes"),
@@ -233,13 +221,14 @@ def _analysis(path: Path) -> AnalysisRecord | None:
 def _of_these_clusters(path: Path, analysis: AnalysisRecord | None) -> dict[str, Any] | None:
     """A record on clusters; None where it is missing or says things of clusters before these."""
     info = _if_there(path, read_json)
-    return None if info is None or _is_stale(info, analysis) else info
+    stale = info is not None and _is_stale(info.get("clusters_fingerprint"), analysis)
+    return None if stale else info
 
 
-def _is_stale(record: dict[str, Any], analysis: AnalysisRecord | None) -> bool:
+def _is_stale(made_on: str | None, analysis: AnalysisRecord | None) -> bool:
     """Whether something was made on other clusters than an analysis has now."""
-    made_on, now = record.get("clusters_fingerprint"), (analysis.info if analysis else {})
-    return made_on is not None and now.get("fingerprint") not in (None, made_on)
+    now = analysis.info.get("fingerprint") if analysis else None
+    return None not in (made_on, now) and now != made_on
 
 
 def _classes(path: Path, analysis: AnalysisRecord | None) -> ClassesRecord | None:
@@ -271,32 +260,39 @@ def _traversals(path: Path) -> dict[str, list[Path]]:
 
 
 def _selection(path: Path, analysis: AnalysisRecord | None) -> SelectionRecord | None:
-    """Decisions of `selection.yaml` with the rows of `junk.parquet`."""
-    selection = _if_there(path / "selection.yaml", read_yaml)
-    if not isinstance(selection, dict):
+    """Decisions of `selection.yaml` with the evidence on them, or what is wrong with that file.
+
+    A person edits it: a slip there is shown, and takes nothing else away.
+    """
+    try:
+        found = _if_there(path / "selection.yaml", read_decisions)
+    except StateError as error:
+        return SelectionRecord(decided_by="", decisions=(), stale=False, problem=str(error))
+    if found is None:
         return None
-    evidence = _if_there(path / "junk.parquet", read_parquet)
-    rows: dict[int, dict[str, Any]] = {}
-    if evidence is not None and "cluster" in evidence:
-        rows = {
-            int(row["cluster"]): {str(k): v for k, v in row.items()}
-            for row in evidence.to_dict("records")
-        }
-    decisions = [
+    evidence = _evidence(path / "junk.parquet")
+    decisions = (
         DecisionRecord(
-            cluster=int(label),
-            decision=str(given.get("decision", "unsure")),
-            proposed=str(given.get("automatic", given.get("decision", "unsure"))),
-            reason=str(given.get("reason", "")),
-            count=int(given.get("count", 0)),
-            evidence=rows.get(int(label), {}),
+            cluster=label,
+            decision=found.decisions[label],
+            proposed=found.automatic[label],
+            reason=found.reasons[label],
+            count=found.counts[label],
+            evidence=evidence.get(label, {}),
         )
-        for label, given in (selection.get("clusters") or {}).items()
-    ]
-    decisions.sort(key=lambda d: d.cluster)
-    overruled = any(d.decision != d.proposed for d in decisions)
-    return SelectionRecord(
-        decided_by="person" if overruled else str(selection.get("decided_by", "")),
-        decisions=tuple(decisions),
-        stale=_is_stale(selection, analysis),
+        for label in sorted(found.decisions)
     )
+    return SelectionRecord(
+        decided_by="person" if found.person else "automatic",
+        decisions=tuple(decisions),
+        stale=_is_stale(found.fingerprint, analysis),
+    )
+
+
+def _evidence(path: Path) -> dict[int, dict[str, Any]]:
+    """Rows of `junk.parquet` by cluster."""
+    table = _if_there(path, read_parquet)
+    if table is None or "cluster" not in table:
+        return {}
+    rows = table.to_dict("records")
+    return {int(row["cluster"]): {str(k): v for k, v in row.items()} for row in rows}

@@ -55,7 +55,7 @@ def cycle(branch: BranchRecord, record: Record) -> Cycle | None:
 
 def _round(branch: BranchRecord) -> Round:
     found = branch.selection
-    junk = None if found is None or found.stale else found.particles("junk")
+    junk = None if found is None or found.stale or found.problem else found.particles("junk")
     number = branch.repeat.round if branch.repeat else None
     return Round(number or 1, branch.name, branch.kept, junk, bool(branch.taken))
 

@@ -19,7 +19,7 @@ HALF_MAP_THRESHOLD = 0.143
 _MOST_TOMOGRAMS = 40
 
 
-def histogram(values: Sequence[float], label: str, what: str, *, bins: int = 30) -> Markup | None:
+def histogram(values: npt.ArrayLike, label: str, what: str, *, bins: int = 30) -> Markup | None:
     """Histogram of finite `values`; None when there are none.
 
     Whole numbers get a bar each. Other values that stand on a few places, such as doses and tilts
@@ -30,11 +30,11 @@ def histogram(values: Sequence[float], label: str, what: str, *, bins: int = 30)
     finite = finite[np.isfinite(finite)]
     if not len(finite):
         return None
-    low, high = finite.min(), finite.max()
+    low, high = float(finite.min()), float(finite.max())
     whole = bool(np.all(finite == np.round(finite))) and high - low < 80
     edges = _edges(np.unique(finite.round(6)), bins, whole=whole)
     counts, _ = np.histogram(finite, edges)
-    x = axis(finite.tolist(), label) if high > low else Axis(edges[0], edges[-1], label)
+    x = axis([low, high], label) if high > low else Axis(edges[0], edges[-1], label)
     ticks = x.ticks or {low: f"{low:g}"}
     if whole:  # between two counts there is nothing to name
         ticks = {at: f"{at:g}" for at in ticks if at == round(at)}

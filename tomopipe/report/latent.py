@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from tomopipe.report.cycles import without_copies
 from tomopipe.report.palette import DECISIONS, GREY, categories
 from tomopipe.report.records import BranchRecord, DatasetRecord
 
@@ -17,25 +19,59 @@ _UNKNOWN = 65535  # in packed values
 _TOP = 65534
 _MOST_AXES = 8
 _MOST_GROUPS = 200
+_MOST_DOTS = 100_000  # a browser draws no more in good time, and the page stays small
 
 
-def latent_plot(branch: BranchRecord, dataset: DatasetRecord) -> dict[str, Any] | None:
+def drawn_uids(branches: Iterable[BranchRecord], dataset: DatasetRecord) -> list[str]:
+    """Particles of a data set that latent plots of these branches draw, in its order."""
+    shown = [
+        _drawn(branch.analysis.latents)["uid"]
+        for branch in map(without_copies, branches)
+        if branch.dataset == dataset.name
+        and branch.analysis is not None
+        and branch.analysis.latents is not None
+    ]
+    if dataset.particles is None or not shown:
+        return []
+    uids = dataset.particles["uid"]
+    return uids[uids.isin(pd.concat(shown))].astype(str).tolist()
+
+
+def _drawn(latents: pd.DataFrame) -> pd.DataFrame:
+    """All particles, or of very many an even sample."""
+    if len(latents) <= _MOST_DOTS:
+        return latents
+    return latents.iloc[np.linspace(0, len(latents) - 1, _MOST_DOTS).astype(int)]
+
+
+def latent_plot(
+    branch: BranchRecord, dataset: DatasetRecord, uids: list[str]
+) -> dict[str, Any] | None:
     """What `scatter.js` draws, or None without latents.
+
+    Parameters
+    ----------
+    branch, dataset
+        The particles with their latents, clusters, tomograms and truth.
+    uids
+        `drawn_uids` of the data set.
 
     Returns
     -------
     dict
-        `rows` (base64 uint32 positions in the data set's uids), `axes` by column, `pairs` of
-        axes to offer, `colours` by name (groups or numbers), `names` of columns for people.
+        `rows` (base64 uint32 positions in `uids`), `axes` by column, `pairs` of axes to offer,
+        `colours` by name (groups or numbers), `names` of columns for people, and `notes` on
+        what is left out.
     """
     analysis = branch.analysis
     if analysis is None or analysis.latents is None or dataset.particles is None:
         return None
-    latents = analysis.latents.drop(columns=["tomogram"], errors="ignore")
+    latents = _drawn(analysis.latents).drop(columns=["tomogram"], errors="ignore")
     table = latents.merge(dataset.particles[["uid", "tomogram"]], on="uid", how="inner")
     axes = _axes(list(table.columns))
-    position = pd.Series(np.arange(len(dataset.particles)), index=dataset.particles["uid"])
+    position = pd.Series(np.arange(len(uids)), index=uids)
     rows = position.loc[table["uid"]].to_numpy("<u4")
+    colours = _colours(table, branch, dataset)
     return {
         "branch": branch.name,
         "dataset": dataset.name,
@@ -43,8 +79,25 @@ def latent_plot(branch: BranchRecord, dataset: DatasetRecord) -> dict[str, Any] 
         "axes": {name: pack(table[name].to_numpy(float)) for name in axes},
         "pairs": _pairs(axes),
         "names": {name: readable(name) for name in axes},
-        "colours": _colours(table, branch, dataset),
+        "colours": colours,
+        "notes": _notes(len(latents), len(analysis.latents), colours),
     }
+
+
+def _notes(drawn: int, of: int, colours: dict[str, dict[str, Any]]) -> list[str]:
+    notes = []
+    if drawn < of:
+        notes.append(
+            f"{drawn:,} of {of:,} particles are drawn, evenly spaced in the order of the data set; "
+            "the counts of groups and the uids that are saved are of these. To take all particles "
+            "of a place, use `select: {clusters: …}` or `select: {region: …}`."
+        )
+    if "tomogram" not in colours:
+        notes.append(
+            f"More than {_MOST_GROUPS} tomograms are too many to be shown as groups; each cluster "
+            "says below how much of it is from one tomogram."
+        )
+    return notes
 
 
 def readable(column: str) -> str:

@@ -88,11 +88,15 @@ class DecisionRecord:
 
 @dataclass(frozen=True)
 class SelectionRecord:
-    """The decisions on all clusters; stale ones were made on clusters that are no longer there."""
+    """The decisions on all clusters; stale ones were made on clusters that are no longer there.
+
+    `problem` is what is wrong with the file that holds them, which has no decisions then.
+    """
 
     decided_by: str
     decisions: tuple[DecisionRecord, ...]
     stale: bool
+    problem: str = ""
 
     def clusters(self, decision: str) -> list[int]:
         """Labels of the clusters of one decision."""

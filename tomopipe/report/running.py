@@ -7,9 +7,11 @@ import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 _LOCKED = re.compile(r"process (\d+) on (\S+)")
+_LOCKS = {"lock": "train", "fit.lock": "fit"}  # of states, and who holds them
 _FRESH = 900.0  # seconds within which a training elsewhere has written to its log or its state
 
 
@@ -37,10 +39,11 @@ def workers(root: Path) -> dict[Path, Worker]:
     """
     root = root.resolve()
     found = {path: worker for path, worker in _processes() if path.is_relative_to(root)}
-    for lock in root.glob("branches/*/*.state/lock"):
-        worker = _elsewhere(lock, root)
-        if worker is not None:
-            found.setdefault(lock.parent, worker)
+    for name, verb in _LOCKS.items():
+        for lock in root.glob(f"branches/*/*.state/{name}"):
+            worker = _elsewhere(lock, verb, root)
+            if worker is not None:
+                found.setdefault(lock.parent, worker)
     return found
 
 
@@ -49,24 +52,47 @@ def _processes() -> Iterator[tuple[Path, Worker]]:
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             words = (folder / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
-            flag = next((flag for flag in ("--out", "--record") if flag in words[:-1]), None)
-            if "tomopipe" not in words or flag is None:
+            if (writes := _writes(words)) is None:
                 continue
-            out = (folder / "cwd").readlink() / words[words.index(flag) + 1]
+            verb, result = writes
+            out = (folder / "cwd").readlink() / result
         except OSError:  # it has ended, or is another user's
             continue
-        verb = words[words.index("tomopipe") + 1]
         yield out.resolve(), Worker(verb, int(folder.name), socket.gethostname())
 
 
-def _elsewhere(lock: Path, root: Path) -> Worker | None:
+def _writes(words: list[str]) -> tuple[str, str] | None:
+    """Verb and result of a command line of `tomopipe`; None of any other, or without a result."""
+    names = [Path(word).name for word in words]  # the console script stands there with its path
+    if "tomopipe" not in names:
+        return None
+    given = words[names.index("tomopipe") + 1 :]
+    for word, following in pairwise(given):
+        flag, joined, value = word.partition("=")
+        if flag in ("--out", "--record"):
+            return given[0], value if joined else following
+    return None
+
+
+def _elsewhere(lock: Path, verb: str, root: Path) -> Worker | None:
     """The training on another machine that holds a lock, if it has been heard of lately."""
-    held = _LOCKED.match(lock.read_text("utf-8", "replace"))
+    try:
+        held = _LOCKED.match(lock.read_text("utf-8", "replace"))
+        state = list(lock.parent.iterdir())
+    except FileNotFoundError:  # it has ended meanwhile
+        return None
     if held is None or held[2] == socket.gethostname():
         return None
     stage = lock.parent.name.removesuffix(".state")
     log = root / "logs" / "branches" / lock.parent.parent.name / f"{stage}.log"
-    times = [path.stat().st_mtime for path in (*lock.parent.iterdir(), log) if path.exists()]
-    if time.time() - max(times) > _FRESH:
+    if time.time() - max(_written(path) for path in (*state, log)) > _FRESH:
         return None
-    return Worker("train", int(held[1]), held[2])
+    return Worker(verb, int(held[1]), held[2])
+
+
+def _written(path: Path) -> float:
+    """When a file was written last; 0 of one that is gone, as a checkpoint that was replaced."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0

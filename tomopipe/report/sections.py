@@ -87,8 +87,11 @@ class BranchSection:
     replicates: Replicates | None
 
 
-def dataset_section(dataset: DatasetRecord) -> DatasetSection:
-    """Data quality: tilts per particle, dose, defocus, tilt angles, particles per tomogram."""
+def dataset_section(dataset: DatasetRecord, uids: list[str]) -> DatasetSection:
+    """Data quality: tilts per particle, dose, defocus, tilt angles, particles per tomogram.
+
+    `uids` are those of particles that latent plots draw.
+    """
     particles, images = dataset.particles, dataset.images
     charts: list[Figure] = []
     if particles is not None:
@@ -106,7 +109,7 @@ def dataset_section(dataset: DatasetRecord) -> DatasetSection:
         figures=charts,
         tomograms=None if particles is None else figures.tomogram_counts(particles["tomogram"]),
         info=[(name, str(value)) for name, value in known.items()],
-        uids=[] if particles is None else particles["uid"].astype(str).tolist(),
+        uids=uids,
         steps=steps(dataset.lineage),
     )
 
@@ -122,16 +125,17 @@ def _add(
 ) -> None:
     if column not in table:
         return
-    figure = figures.histogram((table[column] * scale).tolist(), label, what)
+    figure = figures.histogram(table[column].to_numpy(float) * scale, label, what)
     if figure is not None:
         charts.append((title, figure))
 
 
-def branch_section(branch: BranchRecord, record: Record) -> BranchSection:
-    """Everything that is shown of a branch."""
+def branch_section(branch: BranchRecord, record: Record, uids: list[str]) -> BranchSection:
+    """Everything that is shown of a branch; `uids` are those of its data set's section."""
     dataset, whole = record.datasets[branch.dataset], branch
     branch = without_copies(branch)
-    cards = [] if branch.analysis is None else cluster_cards(branch, branch.analysis)
+    places = _places(branch, dataset)
+    cards = [] if branch.analysis is None else cluster_cards(branch, branch.analysis, places)
     paths = map_paths(branch)
     return BranchSection(
         record=branch,
@@ -148,13 +152,13 @@ def branch_section(branch: BranchRecord, record: Record) -> BranchSection:
         losses=_losses(branch),
         convergence=_convergence(branch),
         verdict=_verdict(branch.convergence or {}),
-        latents=latent_plot(branch, dataset),
+        latents=latent_plot(branch, dataset, uids),
         clusters=[with_views(card, paths) for card in cards],
         columns=list(dict.fromkeys(name for card in cards for name, _ in card.evidence)),
         traversals=traversals(branch.analysis),
         classes=classes(branch.classes),
         cluster_fsc=None if branch.classes else _cluster_fsc(branch.analysis),
-        tomograms=_tomograms(branch, dataset),
+        tomograms=None if places is None else _tomograms(places),
         confusion=truth.confusion(branch, dataset),
         coordinate=truth.coordinate(branch, dataset),
         decision=decision(branch.lineage),
@@ -258,12 +262,15 @@ def _cluster_fsc(analysis: AnalysisRecord | None) -> Markup | None:
     return figures.cluster_fsc(together) if len(together) else None
 
 
-def _tomograms(branch: BranchRecord, dataset: DatasetRecord) -> Markup | None:
+def _places(branch: BranchRecord, dataset: DatasetRecord) -> pd.DataFrame | None:
+    """Cluster and tomogram of each particle; None without any."""
     analysis = branch.analysis
     if analysis is None or analysis.clusters is None or dataset.particles is None:
         return None
     table = analysis.clusters.merge(dataset.particles[["uid", "tomogram"]], on="uid")
-    if not len(table):
-        return None
-    names = [f"cluster {c}" for c in range(int(table["cluster"].max()) + 1)]
-    return figures.per_tomogram(table["tomogram"], table["cluster"], names)
+    return table if len(table) else None
+
+
+def _tomograms(places: pd.DataFrame) -> Markup:
+    names = [f"cluster {c}" for c in range(int(places["cluster"].max()) + 1)]
+    return figures.per_tomogram(places["tomogram"], places["cluster"], names)

@@ -105,7 +105,9 @@ def _verdicts(branch: BranchRecord, record: Record) -> list[str]:
         said.append(found.words)
     said += [words] if (words := agreement_words(branch)) else []
     said += [f"taken over from {source}" for source in dict.fromkeys(branch.taken.values())]
-    if branch.selection is not None and branch.selection.stale:
+    if branch.selection is not None and branch.selection.problem:
+        said.append(f"decisions cannot be read: {branch.selection.problem}")
+    elif branch.selection is not None and branch.selection.stale:
         said.append("decisions are on clusters before these")
     elif branch.selection is not None:
         by = "by a person" if branch.selection.decided_by == "person" else "automatic"

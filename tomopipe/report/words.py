@@ -202,6 +202,8 @@ def _classes_sentence(branch: BranchRecord) -> str:
 
 def _decision_sentence(branch: BranchRecord) -> str:
     selection = branch.selection
+    if selection is not None and selection.problem:
+        return f"The decisions cannot be read, and no branch will take them: {selection.problem}."
     if selection is None or not selection.decisions:
         return ""
     who = "a person" if selection.decided_by == "person" else "the automatic rule"
@@ -253,6 +255,8 @@ def badges(branch: BranchRecord) -> list[Badge]:
 
 def _decision_badges(branch: BranchRecord) -> list[Badge]:
     selection = branch.selection
+    if selection is not None and selection.problem:
+        return [Badge("decisions cannot be read", "bad")]
     if selection is None or not selection.decisions:
         return []
     if selection.stale:

@@ -93,7 +93,8 @@ class StarWriter:
             "rlnTomoName": names,
             "rlnTomoFrameCount": settings.tilts,
             **{f"rlnTomoSize{axis}": n for axis, n in zip("XYZ", size, strict=True)},
-            "rlnTomoHand": HAND,
+            # as Warp states it of such a series, which is the opposite
+            "rlnTomoHand": -HAND if settings.dialect == "warptools" else HAND,
             "rlnOpticsGroupName": "opticsGroup1",
             "rlnTomoTiltSeriesPixelSize": settings.pixel_size_angstrom,
             "rlnVoltage": settings.voltage_kv,

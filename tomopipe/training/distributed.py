@@ -30,8 +30,6 @@ class Group:
         if size == 1:
             return cls()
         if not dist.is_initialized():
-            if device.type == "cuda":
-                torch.cuda.set_device(device)  # else all processes of a node talk through GPU 0
             dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
             atexit.register(dist.destroy_process_group)
         return cls(dist.get_rank(), size)
@@ -104,18 +102,43 @@ def pick_device(name: str) -> torch.device:
     Raises
     ------
     ConfigError
-        If CUDA is asked for and not available, or has fewer GPUs than there are processes here.
+        If CUDA is asked for and not available, has no GPU of that number or fewer GPUs than there
+        are processes here, or one GPU is named for many processes.
     """
-    local = int(os.environ.get("LOCAL_RANK", "0"))
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise ConfigError(f"device is {name!r}, but torch finds no CUDA GPU: use cpu or auto")
-    if name not in ("auto", "cuda"):
-        return torch.device(name)
-    if local >= torch.cuda.device_count():
+    number = _own_gpu() if name in ("auto", "cuda") else _named_gpu(name)
+    device = torch.device("cuda", number)
+    # else all processes of a node talk through GPU 0, whose name and kind would be recorded too
+    torch.cuda.set_device(device)
+    return device
+
+
+def _own_gpu() -> int:
+    """The GPU of this process among those of its node."""
+    number, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if number >= count:
         raise ConfigError(
-            f"process {local + 1} of this node finds {torch.cuda.device_count()} GPUs: start at "
-            "most one process per GPU, or set the device to cpu"
+            f"process {number + 1} of this node finds {count} GPUs: start at most one process per "
+            "GPU, or set the device to cpu"
         )
-    return torch.device("cuda", local)
+    return number
+
+
+def _named_gpu(name: str) -> int:
+    """The number in `cuda:N`."""
+    number, count = int(name.removeprefix("cuda:")), torch.cuda.device_count()
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if processes > 1:
+        raise ConfigError(
+            f"device is {name!r}, but {processes} processes would share it: use cuda or auto, "
+            "which give each process its own"
+        )
+    if number >= count:
+        raise ConfigError(
+            f"device is {name!r}, but torch finds {count} GPUs, counted from cuda:0: use one of "
+            "them, cuda or auto"
+        )
+    return number

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tomopipe.dataset.batch import Batch
 from tomopipe.dataset.reader import Reader
 from tomopipe.models.encoder import VolumeEncoder
 from tomopipe.models.vae import HeterogeneousModel
@@ -21,13 +23,29 @@ COEFFICIENTS = 1 << 18  # of a batch outside of training, about
 _PARTICLES = 1 << 12
 
 
+@dataclass(frozen=True)
+class Rows:
+    """Which rows of `Encoding`'s table of images a particle's posterior is the sum of.
+
+    Attributes
+    ----------
+    images
+        `(I,)` positions in the store, particle after particle.
+    lengths
+        `(P,)` images of each particle.
+    """
+
+    images: Tensor
+    lengths: Tensor
+
+
 class Encoding:
     """The encoder of a model on the particles of a store.
 
     For the encoder `volume` the sums that every image adds to its particle's posterior are made
     once, when first asked for: they depend on the subspace, which training does not change, so a
-    step reads no coefficient to encode (600 bytes an image with 16 components, where its
-    coefficients have thousands).
+    step reads no coefficient to encode (600 bytes an image with 16 components, 108 with
+    the 6 of a linear model, where its coefficients have thousands).
     """
 
     def __init__(self, model: HeterogeneousModel, reader: Reader) -> None:
@@ -35,17 +53,27 @@ class Encoding:
 
     def __call__(self, particles: Particles, tilts: Sequence[Tilts]) -> tuple[Tensor, Tensor]:
         """Mean and log variance of the latents `(P, zdim)` of particles, from `tilts` of each."""
+        return self.encode(self.prepare(particles, tilts))
+
+    def prepare(self, particles: Particles, tilts: Sequence[Tilts]) -> Batch | Rows:
+        """What `encode` needs of particles and `tilts` of each, ready on the device."""
         encoder = self.model.encoder
         if not isinstance(encoder, VolumeEncoder):
-            batch = self.reader.batch(particles, tilts=tilts, first=encoder.n_points)
-            return self.model.encode(batch)
+            return self.reader.batch(particles, tilts=tilts, first=encoder.n_points)
         lengths = np.array([len(t) for t in tilts], dtype=np.int64)
         first = np.repeat(self.reader.store.image_start[particles], lengths)
-        images = torch.from_numpy(first + np.concatenate(tilts)).to(self._images.device)
+        return Rows(self.reader.sent(first + np.concatenate(tilts)), self.reader.sent(lengths))
+
+    def encode(self, inputs: Batch | Rows) -> tuple[Tensor, Tensor]:
+        """Mean and log variance of the latents `(P, zdim)`."""
+        if isinstance(inputs, Batch):
+            return self.model.encode(inputs)
+        encoder = self.model.encoder
+        assert isinstance(encoder, VolumeEncoder)
         sums = torch.segment_reduce(
-            self._images[images],
+            self._images[inputs.images],
             "sum",
-            lengths=torch.from_numpy(lengths).to(images.device),
+            lengths=inputs.lengths,
             axis=0,
             unsafe=True,  # lengths are right: checking them would wait for a GPU
         )
@@ -64,15 +92,16 @@ class Encoding:
 
     @cached_property
     def _images(self) -> Tensor:
-        """What each image adds to the sums: `(n_images, …)`."""
+        """What each image adds to the sums that are kept: `(n_images, …)`."""
         encoder, store = self.model.encoder, self.reader.store
         assert isinstance(encoder, VolumeEncoder)
-        rows = []
-        damage = self.model.settings.damage
+        kept, damage = encoder.places_kept(), self.model.settings.damage
+        table = torch.empty(store.n_images, len(kept), device=self.reader.device)
         for part in parts(store.images_per_particle * encoder.n_points, COEFFICIENTS):
             batch = self.reader.batch(np.arange(store.n_particles)[part], first=encoder.n_points)
-            rows.append(encoder.image_sums(batch, self.model.fixed, damage=damage))
-        return torch.cat(rows)
+            sums = encoder.image_sums(batch, self.model.fixed, damage=damage)
+            table[store.image_start[part.start] : store.image_start[part.stop]] = sums[:, kept]
+        return table
 
 
 def parts(cost: Sequence[int] | NDArray[np.int64], size: int) -> Iterator[slice]:

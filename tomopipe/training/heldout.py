@@ -16,7 +16,7 @@ from tomopipe.dataset.store import Store
 from tomopipe.models.linear import LinearModel
 from tomopipe.models.mean import FixedVolumes
 from tomopipe.models.vae import HeterogeneousModel
-from tomopipe.reconstruct.backproject import batches
+from tomopipe.reconstruct.backproject import batches, open_on
 from tomopipe.training.inference import held_out_error
 from tomopipe.training.objective import prediction_error
 from tomopipe.training.splits import TiltSplit, hold_out, numpy_rng
@@ -83,15 +83,15 @@ def compare(store: Store, linear: Path, network: Path, device: torch.device) -> 
     """
     model = HeterogeneousModel.load(network).to(device)
     settings = model.settings
-    split = _split(store, settings)
-    usable = np.flatnonzero([len(tilts) > 0 for tilts in split.held_out])
+    usable = np.flatnonzero([len(tilts) > 0 for tilts in _split(store, settings).held_out])
     if not len(usable):
         raise ValueError("no particle has a held-out tilt to compare models on")
     order = numpy_rng(settings.seed, _STREAM).permutation(len(usable))[:_PARTICLES]
-    chosen = np.sort(usable[order])
-    reader = Reader(store, device)
-    shells = held_out_error(model, reader, split, chosen)
-    count = shells.count.sum(1)[chosen]
+    # a particle has the same tilts held out in any view
+    some = store.subset(store.uids[usable[order]].tolist())
+    n, split, reader = some.n_particles, _split(some, settings), Reader(some, device)
+    shells = held_out_error(model, reader, split)
+    count = shells.count.sum(1)
     flat = _LinearError(store, linear, settings, device)
     errors = torch.cat(
         [
@@ -99,19 +99,19 @@ def compare(store: Store, linear: Path, network: Path, device: torch.device) -> 
                 reader.batch(part, tilts=[split.training[p] for p in part], inside=True),
                 reader.batch(part, tilts=[split.held_out[p] for p in part], inside=True),
             )
-            for part in np.array_split(chosen, -(-len(chosen) // _BATCH))
+            for part in np.array_split(np.arange(n), -(-n // _BATCH))
         ]
     )
-    by_network = shells.error.sum(1)[chosen]
+    by_network = shells.error.sum(1)
     difference = (errors[:, 1] - by_network) / count
-    spread = float(difference.std()) / max(len(chosen), 1) ** 0.5
+    spread = float(difference.std()) / n**0.5
     total = float(count.sum())
     return Comparison(
         mean=float(errors[:, 0].sum()) / total,
         linear=float(errors[:, 1].sum()) / total,
         network=float(by_network.sum()) / total,
         sigmas=float(difference.mean()) / max(spread, 1e-30),
-        particles=len(chosen),
+        particles=n,
     )
 
 
@@ -147,7 +147,7 @@ class _LinearError:
     def _noise_per_shell(self, store: Store, device: torch.device) -> Tensor:
         """As `Statistics.noise_per_shell`, of every image's shells and without statistics."""
         sums = torch.zeros(2, store.box // 2 + 1, dtype=torch.float64, device=device)
-        for batch in batches(store, np.arange(store.n_particles), device):
+        for batch in batches(store, np.arange(store.n_particles), open_on(store, device)):
             seen = (batch.ctf * batch.damage)[:, None] * self.fixed(batch.points())
             precision = batch.noise_precision()
             square = (batch.data - seen).square().sum(1) * precision

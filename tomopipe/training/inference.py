@@ -26,7 +26,10 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Shells:
-    """Squared errors and weights per particle and shell, each `(N, box / 2)` float64."""
+    """Squared errors and weights per particle and shell, each `(N, box / 2)` float64.
+
+    N are the particles looked at; those without held-out tilts have zeros.
+    """
 
     error: Tensor
     zero: Tensor  # error of predicting nothing
@@ -92,25 +95,27 @@ def held_out_error(
     fraction: float = 1.0,
     encoding: Encoding | None = None,
 ) -> Shells:
-    """Squared error on held-out tilts, with latents from the training tilts alone.
+    """Squared error on held-out tilts of `particles` (default: all), in their order.
 
-    With a `fraction` below 1 a fixed draw of that share of the coefficients is looked at.
+    Latents come from the training tilts alone. With a `fraction` below 1 a fixed draw of that share
+    of the coefficients is looked at.
     """
     group, store = group or Group(), reader.store
     if isinstance(model, HeterogeneousModel) and encoding is None:
         encoding = Encoding(model, reader)
     everything = np.arange(store.n_particles) if particles is None else particles
-    usable = np.array([p for p in everything if len(split.held_out[p])], dtype=np.int64)
+    usable = np.flatnonzero([len(split.held_out[p]) > 0 for p in everything])
     mine = usable[group.rank :: group.size]
-    shape = 4, store.n_particles, store.box // 2
+    shape = 4, len(everything), store.box // 2
     sums = torch.zeros(shape, dtype=torch.float64, device=reader.device)
-    for part in parts([store.n_lattice * len(split.held_out[p]) for p in mine], COEFFICIENTS):
-        chosen = mine[part]
+    cost = [store.n_lattice * len(split.held_out[p]) for p in everything[mine]]
+    for part in parts(cost, COEFFICIENTS):
+        chosen = everything[mine[part]]
         held_out = [split.held_out[p] for p in chosen]
         draws = [numpy_rng(0, int(p)) for p in chosen]  # the same however particles are shared out
         target = reader.batch(chosen, tilts=held_out, inside=True, fraction=fraction, rng=draws)
         predicted = _predict(model, encoding, split, chosen, target)
-        rows = torch.from_numpy(chosen).to(reader.device)
+        rows = torch.from_numpy(mine[part]).to(reader.device)
         _add_shells(sums, rows, target, predicted, model.settings)
     return Shells(*group.sum(sums).cpu())
 

@@ -21,8 +21,9 @@ from tomopipe.config.training import (
 from tomopipe.dataset.reader import Reader, open_reader
 from tomopipe.dataset.store import Store
 from tomopipe.errors import ConfigError, InputError
-from tomopipe.io.atomic import check_folder, fingerprint, write_parquet
+from tomopipe.io.atomic import fingerprint, write_parquet
 from tomopipe.io.mrc import write_volume
+from tomopipe.io.unfinished import state_folder
 from tomopipe.models.allocation import keep_freed_memory
 from tomopipe.models.homogeneous import HomogeneousModel
 from tomopipe.models.mean import FixedVolumes
@@ -53,7 +54,7 @@ from tomopipe.training.warmstart import (
 
 _VALIDATION = 4  # stream of random numbers
 # settings that change how a run is carried out, not what it computes
-_UNRELATED = {"device", "checkpoint_minutes", "tensorboard", "memory_gb"}
+UNRELATED = {"device", "checkpoint_minutes", "tensorboard", "memory_gb"}
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,8 @@ def train_heterogeneous(
     TrainingError
         If the loss is no longer finite.
     StateError
-        If the state belongs to other settings or data, or another process works on it.
+        If the state belongs to other settings or data, another process works on it, it is a folder
+        of something else, or it and `out` lie one in the other.
     """
     settings = settings or HeterogeneousSettings()
     place = _prepare(store_path, settings, uids, device)
@@ -284,13 +286,12 @@ def _state(
     inputs: Sequence[Path | None],
 ) -> RunState:
     """The run's state directory, tied to everything its result depends on."""
-    check_folder(out)
-    identity: dict[str, Any] = settings.model_dump(mode="json", exclude=_UNRELATED)
+    identity: dict[str, Any] = settings.model_dump(mode="json", exclude=UNRELATED)
     identity["particles"] = fingerprint(list(store.uids))
     identity["store"] = fingerprint(store.meta)
     for number, path in enumerate(inputs):
         identity[f"warm start {number + 1}"] = warm_start_fingerprint(path)
-    return RunState(state or out.with_name(f"{out.name}.state"), identity)
+    return RunState(state_folder(out, state), identity)
 
 
 def _validation_particles(store: Store, settings: TrainingSettings) -> NDArray[np.int64]:

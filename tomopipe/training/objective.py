@@ -18,7 +18,7 @@ from tomopipe.models.homogeneous import HomogeneousModel
 from tomopipe.models.image import ImageModel
 from tomopipe.models.losses import kl_divergence, sample_latent, squared_error
 from tomopipe.models.vae import HeterogeneousModel
-from tomopipe.training.encoding import Encoding
+from tomopipe.training.encoding import Encoding, Rows
 from tomopipe.training.splits import Tilts, TiltSplit, draw_tilts, numpy_rng, split_tilts
 
 Particles = NDArray[np.int64]
@@ -43,8 +43,10 @@ class Step:
 
     Attributes
     ----------
-    particles, encode
-        Positions in the store, and of each the tilts that its latent is made from.
+    particles
+        Positions in the store.
+    encode
+        What their latents are made from, if they have any.
     target
         Coefficients to predict.
     noise
@@ -52,7 +54,7 @@ class Step:
     """
 
     particles: Particles
-    encode: list[Tilts]
+    encode: Batch | Rows | None
     target: Batch
     noise: Tensor
 
@@ -86,7 +88,7 @@ class HomogeneousObjective:
         fraction = self.model.settings.fraction
         rng = _own_draws(particles, place)
         target = self.reader.batch(particles, tilts=tilts, inside=True, fraction=fraction, rng=rng)
-        return Step(particles, [], target, torch.empty(0))
+        return Step(particles, None, target, torch.empty(0))
 
     def __call__(self, step: Step) -> Terms:
         """Terms of a step."""
@@ -116,11 +118,13 @@ class HeterogeneousObjective:
             particles, tilts=predict, inside=True, fraction=fraction, rng=rng
         )
         noise = np.stack([r.standard_normal(self.model.zdim, dtype=np.float32) for r in rng])
-        return Step(particles, encode, target, torch.from_numpy(noise).to(self.reader.device))
+        inputs = self.encoding.prepare(particles, encode)
+        return Step(particles, inputs, target, self.reader.sent(noise))
 
     def __call__(self, step: Step) -> Terms:
         """Terms of a step."""
-        mean, log_variance = self.encoding(step.particles, step.encode)
+        assert step.encode is not None
+        mean, log_variance = self.encoding.encode(step.encode)
         z = sample_latent(mean, log_variance, step.noise)
         error = batch_error(self.model, step.target, z)
         numbers = 2 * sum(self._kept[p] for p in step.particles)

@@ -53,10 +53,10 @@ class Rounds:
         """
         latents, model = self._first_latents(), torch.empty(0)
         metrics: list[dict[str, float]] = []
-        start = time.monotonic()
         last = self.settings.rounds - 1
         with Progress(self.settings.rounds, "linear") as progress:
             for number in range(self.settings.rounds):
+                start = time.monotonic()
                 shrinking = self.local is not None and number >= _BEFORE_SHRINKING
                 if shrinking:
                     latents = principal_axes(model, latents)

@@ -15,11 +15,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from scipy import sparse
 from torch import Tensor
 
+from tomopipe.dataset.memory import free_memory
 from tomopipe.io.space import check_space
 
 _HALF_LIMIT = 3e4  # below the largest float16
@@ -196,6 +196,5 @@ def memory_budget(memory_gb: float | None, device: torch.device | str) -> float:
     """Bytes that statistics may take: as given, else 4 GB, or .6 of what is free on a GPU."""
     if memory_gb is not None:
         return memory_gb * 1e9
-    if torch.device(device).type == "cuda":
-        return 0.6 * float(np.float64(torch.cuda.mem_get_info(torch.device(device))[0]))
-    return 4e9
+    device = torch.device(device)
+    return 0.6 * free_memory(device) if device.type == "cuda" else 4e9

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from tomopipe.errors import StateError
 from tomopipe.io.atomic import read_sealed_json, remove_directory, write_sealed_json
 from tomopipe.io.lock import locked
+from tomopipe.io.unfinished import check_own
 from tomopipe.models.files import load_tensors, save_tensors
 from tomopipe.training.distributed import Group
 from tomopipe.training.objective import trainable
@@ -140,14 +141,6 @@ class RunState:
             shutil.copytree(events, out / "tensorboard", dirs_exist_ok=True)
         remove_directory(self.directory)
 
-    def _check_own(self) -> None:
-        """The directory is removed when training is done: refuse one that is not a state's."""
-        own = self.record.is_file() or (self.directory / "lock").exists()
-        if self.directory.is_dir() and any(self.directory.iterdir()) and not own:
-            raise StateError(
-                f"{self.directory} is not empty and no training state: give a new folder"
-            )
-
     @contextmanager
     def held(self, group: Group) -> Iterator[None]:
         """Hold the directory for a group of processes: the leading one locks it for all.
@@ -167,7 +160,7 @@ class RunState:
         StateError
             If another process holds it, or it holds something else than a training's state.
         """
-        self._check_own()
+        check_own(self.directory, (self.record.name, "lock"), "training state")
         with locked(self.directory / "lock", self.directory, "training run"):
             yield
 

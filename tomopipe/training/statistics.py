@@ -31,9 +31,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tomopipe.dataset.batch import Batch
+from tomopipe.dataset.reader import Reader
 from tomopipe.dataset.store import Store
 from tomopipe.physics.grid import FourierGrid
-from tomopipe.reconstruct.backproject import batches, chunks
+from tomopipe.reconstruct.backproject import batches, chunks, open_on
 from tomopipe.training.distributed import Group
 from tomopipe.training.sparse import Entries, Spill, Transposed, memory_budget
 
@@ -144,7 +145,8 @@ class Statistics:
         shape = (store.n_particles, grid.box // 2 + 1)
         self._energy, self._counts = torch.zeros(2, *shape, device=device)
         own = torch.zeros(grid.n, 3, device=device)
-        self._kept = [self._keep(self._chunk(particles), own) for particles in self._sets]
+        reader = open_on(store, device)
+        self._kept = [self._keep(self._chunk(particles, reader), own) for particles in self._sets]
         self._sums = self.group.sum(own)
         self.count = 2 * self._counts.sum(1)
         self.whiten(torch.ones(shape[1], device=device))
@@ -189,10 +191,10 @@ class Statistics:
         voxels = 4.0 * self.grid.n * len(self._sets)
         return per_coefficient * float(self.store.kept_counts.sum()) + voxels
 
-    def _chunk(self, particles: NDArray[np.integer]) -> Chunk:
+    def _chunk(self, particles: NDArray[np.integer], reader: Store | Reader) -> Chunk:
         """Statistics of consecutive `particles`; sets their energies and counts."""
         parts = []
-        for batch in batches(self.store, particles, self.device):
+        for batch in batches(self.store, particles, reader):
             part = _gridded(batch, self.grid, self.shell)
             self._energy[batch.particles], self._counts[batch.particles] = part.energy, part.count
             parts.append(part)

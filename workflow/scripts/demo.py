@@ -28,7 +28,11 @@ def main(arguments: list[str]) -> int:
         return code
     print(f"\nDone in {clock(time.monotonic() - start)} min.")
     print(f"Report: {(RESULTS / 'report.html').resolve()}")
-    recovery = json.loads((RESULTS / "recovery.json").read_text(encoding="utf-8"))
+    found = RESULTS / "recovery.json"
+    if not found.is_file():
+        print(f"{found} is not there: was the report alone asked for?", file=sys.stderr)
+        return 1
+    recovery = json.loads(found.read_text(encoding="utf-8"))
     figures = {name: recovery.get(name) for name in FIGURES}
     said = (f"{n}={'none' if v is None else format(v, '.3f')}" for n, v in figures.items())
     print("recovered: " + " ".join(said), flush=True)

@@ -458,7 +458,8 @@ def _tomo(dialect, folder, rng, tomograms, particles, tilts):
             for k in np.flatnonzero(visible):
                 slot = int(k) if warp else int(visible[:k].sum())
                 place = centred - frame_of @ origin
-                depth = hand * (rotation[k] @ place)[2]
+                # Warp adds the height itself, and states the opposite
+                depth = (-hand if warp else hand) * (rotation[k] @ place)[2]
                 stage = np.degrees(np.arccos(rotation[k][2, 2])) * np.sign(angles[k])
                 truth.append(
                     _truth(

@@ -75,7 +75,7 @@ def _is_tilt_series(table: pd.DataFrame) -> bool:
 
 def _indexed(table: pd.DataFrame) -> bool:
     """Whether image names are `index@stack`, so that a row is one image."""
-    return len(table) > 0 and bool(table["rlnImageName"].str.contains("@", regex=False).all())
+    return len(table) > 0 and bool(table["rlnImageName"].str.match(r"\d+@").all())
 
 
 def _unknown(star: StarFile) -> str:

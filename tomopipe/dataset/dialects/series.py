@@ -152,10 +152,17 @@ def _from_pre_exposure(rows: Columns, particles: Particles, settings: ImportSett
         return before + settings.dose_per_tilt
     if "rlnTomoImportFractionalDose" in rows:
         return before + rows.floats("rlnTomoImportFractionalDose")
-    steps = np.diff(np.unique(before))
-    if not steps.size or len(particles.uids) == len(rows):
+    if len(particles.uids) == len(rows):
         return np.full(len(rows), np.nan)
-    return before + float(steps.min())
+    tomogram = particles.tomograms[particles.of_row].astype(str)
+    step: Floats = pd.Series(before).groupby(tomogram).transform(_least_step).to_numpy()
+    return before + step
+
+
+def _least_step(before: pd.Series) -> float:
+    """Dose of one image of a tomogram; other tomograms may have had others."""
+    steps = np.diff(np.unique(before))
+    return float(steps.min()) if steps.size else float("nan")
 
 
 def _check_doses(rows: Columns, particles: Particles, dose: Floats) -> None:

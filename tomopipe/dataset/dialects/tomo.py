@@ -61,6 +61,9 @@ def read_tomo(star: StarFile, block: str, finder: StackFinder, settings: ImportS
     particles = _particles(rows, optics, found, settings)
     images = _images(rows, optics, found, finder, particles)
     images = images.join(_row_values(rows, optics, found, settings), on="source_row")
+    # RELION and WarpTools multiply stacks by scale x CTF, where tomopipe does by the CTF alone
+    scaled = images["premultiplied"] & (not optics.has(DOSE_WEIGHTED))
+    images["scale"] = images["scale"].where(scaled, 1.0)
     dialect = "warptools" if _all_centred(found) else "relion5"
     columns = ["uid", "tomogram", "x_angstrom", "y_angstrom", "z_angstrom", "random_subset"]
     return Draft(dialect, particles[[*columns, "source_row"]], images, rows, False, files)
@@ -96,7 +99,7 @@ def _check_rows(rows: Columns) -> None:
     if not len(rows):
         raise InputError(f"{rows.where()} has no rows: export the particles again")
     names = rows.table["rlnImageName"]
-    volumes = np.flatnonzero(names.str.contains("@", regex=False) | names.str.endswith(".mrc"))
+    volumes = np.flatnonzero(names.str.contains(r"^\d+@") | names.str.endswith(".mrc"))
     dimension = "rlnTomoSubTomosAre2DStacks"
     if volumes.size and names.iloc[int(volumes[0])].endswith(".mrc"):
         rows.fail(
@@ -202,7 +205,8 @@ def _tomogram_images(
         phase_shift_degrees=tomogram.phase_shift[frame],
         dose_e_per_A2=tomogram.dose[frame],
         tilt_degrees=tomogram.tilt[frame],
-        scale=1.0,
+        scale=tomogram.scale[frame],
+        defocus_of_height_angstrom=tomogram.hand * tomogram.slope * depth,
         bfactor_A2=tomogram.bfactor[frame],
         source_row=particles["source_row"].to_numpy()[particle],
         source_frame=frame,

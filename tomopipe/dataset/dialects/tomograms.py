@@ -35,7 +35,8 @@ class Tomogram:
     bfactor: Floats  # Å²
     dose: Floats  # accumulated, this tilt included, e/Å²; NaN unknown
     tilt: Floats  # signed, degrees
-    hand: float  # rlnTomoHand: sign of defocus over height
+    scale: Floats  # rlnCtfScalefactor, by which premultiplied stacks were multiplied too
+    hand: float  # sign of defocus over height (third row of the rotation)
     slope: float  # rlnTomoDefocusSlope
     size_angstrom: Floats  # (3,) NaN unknown
     pixel_size: float  # of the tilt series, Å
@@ -115,7 +116,9 @@ def _tomogram(
         bfactor=tilts.floats("rlnCtfBfactor", 0.0),
         dose=accumulated_dose(tilts, table, row, dose_per_tilt),
         tilt=stage_tilt(rotation),
-        hand=global_value(table, "rlnTomoHand", row, -1.0),
+        scale=tilts.floats("rlnCtfScalefactor", 1.0),
+        # Warp adds the height itself, and states the opposite (docs/input-formats.md)
+        hand=(-1 if centred else 1) * global_value(table, "rlnTomoHand", row, -1.0),
         slope=global_value(table, "rlnTomoDefocusSlope", row, 1.0),
         size_angstrom=np.array(size) * pixel,
         pixel_size=pixel,

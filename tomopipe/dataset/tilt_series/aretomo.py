@@ -25,6 +25,7 @@ from tomopipe.config.tilt_series import TiltSeriesSettings
 from tomopipe.dataset.dialects.tomograms import angles_to_rotation
 from tomopipe.dataset.stacks import StackHeader
 from tomopipe.dataset.tilt_series.ctf_files import known, write_ctffind
+from tomopipe.dataset.tilt_series.find import find_aretomo
 from tomopipe.dataset.tilt_series.geometry import Floats, TiltSeries
 from tomopipe.dataset.tilt_series.mdoc import write_mdoc
 from tomopipe.dataset.tilt_series.parts import (
@@ -58,14 +59,6 @@ class Aln:
     header: dict[str, list[float]]
 
 
-def find_aretomo(path: Path) -> dict[str, Path]:
-    """The .aln file of each tilt series in a folder, in one of its folders, or one file."""
-    if path.is_file():
-        return {path.stem.removesuffix(".st"): path.with_suffix(".aln")}
-    files = sorted(path.glob("*.aln")) or sorted(path.glob("*/*.aln"))
-    return {file.stem.removesuffix(".st"): file for file in files}  # name.st.aln of AreTomo2
-
-
 def read_aretomo(
     path: Path, settings: TiltSeriesSettings, names: Collection[str] | None = None
 ) -> dict[str, TiltSeries]:
@@ -76,7 +69,7 @@ def read_aretomo(
     Raises
     ------
     InputError
-        If a file is missing, counts disagree, or there is no CTF.
+        If a file is missing, two are of one name, counts disagree, or there is no CTF.
     """
     found = find_aretomo(path)
     return {name: _read(name, found[name], settings) for name in chosen_names(found, names, path)}

@@ -24,6 +24,7 @@ from tomopipe.config.tilt_series import TiltSeriesSettings
 from tomopipe.dataset.dialects.tomograms import angles_to_rotation
 from tomopipe.dataset.stacks import StackHeader
 from tomopipe.dataset.tilt_series.ctf_files import known, write_defocus
+from tomopipe.dataset.tilt_series.find import find_imod
 from tomopipe.dataset.tilt_series.geometry import Floats, TiltSeries
 from tomopipe.dataset.tilt_series.mdoc import write_mdoc
 from tomopipe.dataset.tilt_series.parts import (
@@ -41,27 +42,7 @@ from tomopipe.errors import InputError
 from tomopipe.io.atomic import write_text
 from tomopipe.io.notice import notice
 
-_STEPS = ("_fid", "_nonfid", "_tracked", "_local", "local")  # of etomo, not alignments to read
 _FAR, _MAGNIFIED = 0.1, 0.005  # from a rotation: refused, and said
-
-
-def find_imod(path: Path) -> dict[str, Path]:
-    """Folder of each tilt series at `path`: a folder of .xf and .tlt, one of such, or one file.
-
-    A name needs both. Where a folder has no such pair one of them counts: the reader says what is
-    missing.
-    """
-    if path.is_file():
-        return {path.stem: path.parent}
-    found: dict[str, Path] = {}
-    for folder in (path, *sorted(child for child in path.iterdir() if child.is_dir())):
-        transforms, tilts = (
-            {f.stem for f in folder.glob(f"*{suffix}") if not f.stem.endswith(_STEPS)}
-            for suffix in (".xf", ".tlt")
-        )
-        for name in sorted(transforms & tilts or transforms | tilts):
-            found.setdefault(name, folder)
-    return found
 
 
 def read_imod(
@@ -72,7 +53,8 @@ def read_imod(
     Raises
     ------
     InputError
-        If a file is missing, counts disagree, a transform is no rotation, or there is no CTF.
+        If a file is missing, two are of one name, counts disagree, a transform is no rotation, or
+        there is no CTF.
     """
     found = find_imod(path)
     return {name: _read(name, found[name], settings) for name in chosen_names(found, names, path)}

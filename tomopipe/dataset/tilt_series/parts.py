@@ -22,6 +22,7 @@ from tomopipe.dataset.tilt_series.geometry import Floats, TiltSeries
 from tomopipe.errors import InputError
 
 _DISAGREE = 0.02  # of the pixel size
+_UNKNOWN = 1e-6  # Å around 1 Å
 _MIRROR = np.diag([1.0, 1.0, -1.0])
 _STACKS = (".st", ".mrc", ".mrcs")  # not .ali, which is aligned already
 
@@ -66,6 +67,11 @@ def finished(series: TiltSeries, settings: TiltSeriesSettings) -> TiltSeries:
     return series
 
 
+def header_pixel_size(header: StackHeader) -> float:
+    """Pixel size in Å that a stack states, 0 for none: 1 Å is of programs that do not know it."""
+    return 0.0 if abs(header.pixel_size - 1) < _UNKNOWN else header.pixel_size
+
+
 def chosen_pixel_size(found: float, where: str, settings: TiltSeriesSettings) -> float:
     """Pixel size in Å: of the settings, else `found` (0 where `where` has none).
 
@@ -79,8 +85,7 @@ def chosen_pixel_size(found: float, where: str, settings: TiltSeriesSettings) ->
         if found > 0:
             return found
         raise InputError(f"{where} has no pixel size: give pixel_size_angstrom")
-    # 1 Å is what programs write that do not know better
-    if found > 0 and found != 1 and abs(given / found - 1) > _DISAGREE:
+    if found > 0 and abs(given / found - 1) > _DISAGREE:
         raise InputError(
             f"{where} has a pixel size of {found:.4g} Å, but pixel_size_angstrom is {given:g}: "
             "correct the setting, or leave it out"

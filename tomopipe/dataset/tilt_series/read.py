@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Literal
 
 from tomopipe.config.tilt_series import TiltSeriesSettings
-from tomopipe.dataset.tilt_series.aretomo import find_aretomo, read_aretomo
+from tomopipe.dataset.tilt_series.aretomo import read_aretomo
+from tomopipe.dataset.tilt_series.find import find_aretomo, find_imod, find_warp
 from tomopipe.dataset.tilt_series.geometry import TiltSeries
-from tomopipe.dataset.tilt_series.imod import find_imod, read_imod
+from tomopipe.dataset.tilt_series.imod import read_imod
 from tomopipe.dataset.tilt_series.relion5 import list_relion5, read_relion5
-from tomopipe.dataset.tilt_series.warp import find_warp, read_warp
+from tomopipe.dataset.tilt_series.warp import read_warp
 from tomopipe.errors import InputError
 
 Format = Literal["relion5", "warptools", "imod", "aretomo"]

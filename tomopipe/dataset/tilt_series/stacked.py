@@ -13,7 +13,13 @@ from tomopipe.dataset.stacks import StackHeader
 from tomopipe.dataset.tilt_series.ctf_files import Defoci, find_defoci
 from tomopipe.dataset.tilt_series.exposure import find_mdoc, section_doses
 from tomopipe.dataset.tilt_series.geometry import Floats, TiltImage, TiltSeries
-from tomopipe.dataset.tilt_series.parts import chosen_pixel_size, finished, optics
+from tomopipe.dataset.tilt_series.mdoc import Mdoc
+from tomopipe.dataset.tilt_series.parts import (
+    chosen_pixel_size,
+    finished,
+    header_pixel_size,
+    optics,
+)
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,7 @@ def stacked_series(alignment: Alignment, settings: TiltSeriesSettings) -> TiltSe
     mdoc = find_mdoc(name, folders)
     dose, per_tilt = section_doses(name, alignment.nominal, mdoc, settings)
     defoci = find_defoci(name, folders, settings, str(alignment.where))
-    pixel = chosen_pixel_size(header.pixel_size, str(header.path), settings)
+    pixel = _pixel_size(header, mdoc, settings)
     voltage = np.nan if mdoc is None else mdoc.number("Voltage")
     series = TiltSeries(
         name=name,
@@ -61,6 +67,17 @@ def stacked_series(alignment: Alignment, settings: TiltSeriesSettings) -> TiltSe
         **optics(settings, str(alignment.where), voltage, np.nan, np.nan),
     )
     return finished(series, settings)
+
+
+def _pixel_size(header: StackHeader, mdoc: Mdoc | None, settings: TiltSeriesSettings) -> float:
+    """Pixel size in Å: where nothing else says it, that of the .mdoc, if it is of such images."""
+    found = header_pixel_size(header)
+    if not found and mdoc is not None and settings.pixel_size_angstrom is None:
+        size = mdoc.header.get("ImageSize", "").split()
+        spacing = mdoc.number("PixelSpacing")
+        if size == [str(header.nx), str(header.ny)] and spacing > 0:  # not binned since
+            found = spacing
+    return chosen_pixel_size(found, str(header.path), settings)
 
 
 def _views(defoci: Defoci, kept: NDArray[np.int64], total: int) -> NDArray[np.int64]:

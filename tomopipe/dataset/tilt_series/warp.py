@@ -24,36 +24,23 @@ from numpy.typing import NDArray
 from tomopipe.config.tilt_series import TiltSeriesSettings
 from tomopipe.dataset.dialects.tomograms import angles_to_rotation
 from tomopipe.dataset.stacks import StackFinder, StackHeader, read_header
+from tomopipe.dataset.tilt_series.find import find_warp, is_tilt_series
 from tomopipe.dataset.tilt_series.geometry import Floats, TiltImage, TiltSeries
 from tomopipe.dataset.tilt_series.parts import (
     chosen_names,
     chosen_pixel_size,
     even_centre,
     finished,
+    header_pixel_size,
     only,
     optics,
 )
-from tomopipe.dataset.tilt_series.warp_xml import (
-    WarpXml,
-    is_tilt_series,
-    read_warp_xml,
-)
+from tomopipe.dataset.tilt_series.warp_xml import WarpXml, read_warp_xml
 from tomopipe.errors import InputError
 from tomopipe.io.notice import notice
 
 _WARPS = ("GridVolumeWarpX", "GridVolumeWarpY", "GridVolumeWarpZ")
 _TURNS = ("GridAngleX", "GridAngleY", "GridAngleZ")
-
-
-def find_warp(path: Path) -> dict[str, Path]:
-    """The .tomostar of each tilt series at `path` or in a folder of it, else its XML."""
-    if path.is_file():
-        return {path.stem: path}
-    for pattern in ("*.tomostar", "*/*.tomostar"):
-        if files := sorted(path.glob(pattern)):
-            return {file.stem: file for file in files}
-    files = sorted(path.glob("*.xml")) or sorted(path.glob("*/*.xml"))
-    return {file.stem: file for file in files if is_tilt_series(file)}
 
 
 def read_warp(
@@ -67,7 +54,7 @@ def read_warp(
     Raises
     ------
     InputError
-        If XML, images or CTF are missing, or counts disagree.
+        If XML, images or CTF are missing, two files are of one name, or counts disagree.
     """
     found = find_warp(path)
     return {
@@ -82,7 +69,7 @@ def _read(name: str, file: Path, root: Path, settings: TiltSeriesSettings) -> Ti
     headers = _headers(xml, file, settings, count)
     first = headers[0]
     size = (first.nx, first.ny)
-    pixel = chosen_pixel_size(first.pixel_size, str(first.path), settings)
+    pixel = chosen_pixel_size(header_pixel_size(first), str(first.path), settings)
     before = xml.floats("Dose", count)
     step = settings.dose_per_tilt or _step(before)
     offset = np.stack([xml.floats(f"AxisOffset{axis}", count, 0.0) for axis in "XY"], axis=1)
@@ -114,12 +101,19 @@ def _read(name: str, file: Path, root: Path, settings: TiltSeriesSettings) -> Ti
 
 
 def _xml_of(name: str, tomostar: Path, root: Path) -> Path:
-    """XML beside the .tomostar, in the folder given, or in a folder beside or below."""
+    """XML beside the .tomostar, in the folder given, or in the one folder beside or below."""
     base = root if root.is_dir() else root.parent
-    places = [tomostar.parent, base, *_children(base), *_children(tomostar.parent.parent)]
-    for place in places:
-        if (path := place / f"{name}.xml").is_file() and is_tilt_series(path):
-            return path
+    around = [*_children(base), *_children(tomostar.parent.parent)]
+    for places in ([tomostar.parent], [base], around):
+        files = dict.fromkeys(place.resolve() / f"{name}.xml" for place in places)
+        found = [file for file in files if file.is_file() and is_tilt_series(file)]
+        if len(found) > 1:
+            raise InputError(
+                f"{found[0]} and {found[1]} both align {tomostar}: give the folder of the one that "
+                "counts, or move the other away"
+            )
+        if found:
+            return found[0]
     raise InputError(
         f"{name}.xml with the alignment of {tomostar} is neither beside it nor in "
         f"{base} and the folders around: give the folder that holds both"

@@ -124,12 +124,6 @@ def read_warp_xml(path: Path) -> WarpXml:
     return WarpXml(path, root)
 
 
-def is_tilt_series(path: Path) -> bool:
-    """Whether an XML file is of a tilt series, by its beginning."""
-    with path.open("rb") as stream:
-        return b"<TiltSeries" in stream.read(4096).replace(b"\0", b"")  # UTF-16 too
-
-
 def write_warp_xml(
     path: Path,
     attributes: Mapping[str, str],
