@@ -1,6 +1,7 @@
 """Measure what runs cost and write it into the docs: `python -m benchmarks.scale`.
 
-With `--bounded` every step runs on a store of 6.4 GB under a limit of 2 GB instead (an hour).
+With `--bounded` every step runs on a store of 6.4 GB under a limit of 2 GB instead (an hour), with
+`--analysis` clusters and coordinates of up to 200,000 particles are looked for.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.scale import bounded
+from benchmarks.scale import analysis, bounded
 from benchmarks.scale.costs import (
     AXES,
     BASE,
@@ -45,11 +46,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, help="keep the sets here")
     parser.add_argument("--bounded", action="store_true", help="memory under a limit, at 6.4 GB")
+    parser.add_argument("--analysis", action="store_true", help="clusters of many particles")
     parser.add_argument("--no-docs", action="store_true", help="print the tables only")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         work = options.work or Path(temporary)
-        if options.bounded:
+        if options.analysis:
+            name, text = "scale analysis", analysis.table(analysis.measure())
+        elif options.bounded:
             costs = bounded.measure(work)
             store = bounded.LARGE.folder(work) / "dataset" / "store"
             lines = streaming_line(bounded.streaming(store), bounded.training(store))

@@ -40,8 +40,9 @@ def run(loss, settle_at, *, volumes=None, rotate=False, seed=0):
             z = z @ np.linalg.qr(turn.normal(size=(3, 3)))[0] * turn.uniform(0.5, 2) + turn.normal()
         latents[epoch] = z
     metrics = pd.DataFrame({"epoch": range(1, EPOCHS + 1), "loss": loss, "validation": loss})
-    tables = volume_changes(latents, np.array([0, 1]), volumes or (lambda epoch, z: None))
-    return Curves(metrics, latent_changes(latents), *tables)
+    some = [(epoch, z[:2]) for epoch, z in latents.items()]
+    tables = volume_changes(some, volumes or (lambda epoch, z: None))
+    return Curves(metrics, latent_changes(latents.items()), *tables)
 
 
 def falling(rate=0.5, floor=0.8):
@@ -82,7 +83,7 @@ def test_a_turn_or_stretch_of_latent_space_is_no_movement():
 def test_real_movement_is_seen():
     rng = np.random.default_rng(1)
     z = rng.normal(size=(300, 4))
-    still, moved = (latent_changes({1: z, 2: b}).iloc[0] for b in (z, rng.normal(size=z.shape)))
+    still, moved = (latent_changes([(1, z), (2, b)]).iloc[0] for b in (z, rng.normal(size=z.shape)))
     assert still["shift"] == pytest.approx(0, abs=1e-9)
     assert moved["shift"] > 0.5
     assert moved["cosine_distance"] > 0.5
@@ -92,7 +93,7 @@ def test_epochs_that_were_skipped_count_per_epoch():
     rng = np.random.default_rng(2)
     z = rng.normal(size=(300, 2))
     there = z + 0.3 * rng.normal(size=z.shape)
-    near, far = (latent_changes({1: z, e: there}).iloc[0] for e in (2, 6))
+    near, far = (latent_changes([(1, z), (e, there)]).iloc[0] for e in (2, 6))
     assert near["shift"] == pytest.approx(5 * far["shift"])
     assert far["epochs_before"] == 5
 
@@ -112,11 +113,9 @@ def test_volumes_that_still_change_hold_the_verdict_back():
 
 
 def test_volume_changes_compare_consecutive_epochs_that_kept_a_decoder():
-    latents = {e: np.zeros((4, 2)) for e in (1, 2, 3, 4)}
+    latents = [(e, np.zeros((1, 2))) for e in (1, 2, 3, 4)]
     kept = {2: 0.0, 3: 0.0, 4: 3.0}
-    table, curve = volume_changes(
-        latents, np.array([0]), lambda e, z: blob(kept[e])[None] if e in kept else None
-    )
+    table, curve = volume_changes(latents, lambda e, z: blob(kept[e])[None] if e in kept else None)
     assert table["epoch"].tolist() == [3, 4]
     assert table["cc"].iloc[0] == pytest.approx(1)
     assert table["cc"].iloc[1] < 0.95

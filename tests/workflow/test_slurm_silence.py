@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
+
+import pytest
 
 from tests.workflow.plan import ROOT
 
@@ -50,3 +53,9 @@ def test_without_an_answer_all_jobs_are_active() -> None:
 
 def test_a_check_before_the_executor_is_made_is_harmless() -> None:
     assert left(executor(answers=False)(), []) == []
+
+
+def test_the_plugin_counts_its_queries_where_we_look() -> None:
+    plugin = pytest.importorskip("snakemake_executor_plugin_slurm")
+    check = inspect.getsource(plugin.Executor.check_active_jobs)
+    assert "_status_query_calls" in check

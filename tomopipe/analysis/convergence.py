@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -73,9 +74,9 @@ def assess(model_dir: Path, out: Path, settings: ConvergenceSettings) -> dict[st
     """
     metrics = read_metrics(model_dir / "metrics.jsonl")
     folder = model_dir / "snapshots"
-    latents = {epoch: _snapshot(folder, epoch) for epoch in snapshot_epochs(folder)}
-    volumes, fsc = _volume_changes(model_dir, latents, settings)
-    curves = Curves(metrics, latent_changes(latents), volumes, fsc)
+    epochs = snapshot_epochs(folder)
+    volumes, fsc = _volume_changes(model_dir, epochs, settings)
+    curves = Curves(metrics, latent_changes(_latents(folder, epochs)), volumes, fsc)
     kind = read_json(model_dir / "config.json").get("kind")
     found = judge(curves, settings, has_latents=kind != "homogeneous")
     report = {
@@ -155,17 +156,22 @@ def _column(table: pd.DataFrame, name: str) -> list[float]:
     return [float(value) for value in table[name]]
 
 
-def _snapshot(folder: Path, epoch: int) -> Array:
-    return read_snapshot(folder, epoch).astype(np.float64)
+def _latents(folder: Path, epochs: Iterable[int]) -> Iterator[tuple[int, Array]]:
+    """Epochs with their latents, read when asked for: together they may not fit in memory."""
+    for epoch in epochs:
+        yield epoch, read_snapshot(folder, epoch).astype(np.float64)
 
 
 def _volume_changes(
-    model_dir: Path, latents: dict[int, Array], settings: ConvergenceSettings
+    model_dir: Path, epochs: Sequence[int], settings: ConvergenceSettings
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    if not latents:
-        return volume_changes({}, np.array([], dtype=int), lambda epoch, z: None)
-    particles = landmarks(latents[max(latents)], settings.landmarks, settings.seed)
-    return volume_changes(latents, particles, epoch_volumes(model_dir, settings.volumes_box))
+    if not epochs:
+        return volume_changes([], lambda epoch, z: None)
+    folder = model_dir / "snapshots"
+    (last,) = (z for _, z in _latents(folder, epochs[-1:]))
+    particles = landmarks(last, settings.landmarks, settings.seed)
+    some = ((epoch, z[particles]) for epoch, z in _latents(folder, epochs))
+    return volume_changes(some, epoch_volumes(model_dir, settings.volumes_box))
 
 
 def epoch_volumes(model_dir: Path, largest_box: int) -> EpochVolumes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 from pathlib import Path
 
@@ -24,8 +24,10 @@ def snapshot_epochs(folder: Path) -> list[int]:
     return sorted(int(p.stem.removeprefix("epoch_")) for p in folder.glob("epoch_*.safetensors"))
 
 
-def latent_changes(latents: dict[int, Array]) -> pd.DataFrame:
+def latent_changes(latents: Iterable[tuple[int, Array]]) -> pd.DataFrame:
     """How latents `(n, K)` moved between consecutive epochs: a row for each but the first.
+
+    Epochs come in order with their latents, of which two are held at a time.
 
     Columns
     -------
@@ -40,7 +42,7 @@ def latent_changes(latents: dict[int, Array]) -> pd.DataFrame:
         centre, after the best turn.
     """
     rows = []
-    for (earlier, before), (later, after) in pairwise(latents.items()):
+    for (earlier, before), (later, after) in pairwise(latents):
         aligned, target = _turned(before, after)
         moved = np.linalg.norm(target - aligned, axis=1)
         spread = max(float(np.sqrt((target**2).sum(axis=1).mean())), 1e-12)
@@ -73,12 +75,13 @@ def landmarks(z: Array, count: int, seed: int) -> Array:
 
 
 def volume_changes(
-    latents: dict[int, Array], particles: Array, volumes_at: EpochVolumes
+    latents: Iterable[tuple[int, Array]], volumes_at: EpochVolumes
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """CC and FSC of landmark volumes between consecutive epochs that kept their decoder.
 
-    Each epoch's decoder makes the volumes of the same particles at that epoch's latents, so a
-    turn of latent space changes nothing. Correlations are inside the mask of the later volume.
+    `latents` are those of the landmarks `(m, K)`, epoch by epoch. Each epoch's decoder makes the
+    volumes of the same particles at that epoch's latents, so a turn of latent space changes
+    nothing. Correlations are inside the mask of the later volume.
 
     Returns
     -------
@@ -88,8 +91,8 @@ def volume_changes(
     """
     changes, curves = [], []
     before: Array | None = None
-    for epoch, z in latents.items():
-        volumes = volumes_at(epoch, z[particles])
+    for epoch, z in latents:
+        volumes = volumes_at(epoch, z)
         if volumes is not None and before is not None:
             pairs = [_compare(a, b) for a, b in zip(before, volumes, strict=True)]
             for landmark, (cc, curve) in enumerate(pairs):
