@@ -97,12 +97,17 @@ def _end_of_content(text: str, node: yaml.MappingNode) -> int:
 
 
 def _after_comments(text: str, at: int, indent: int) -> int:
-    """End of the line of `at`, or of the comments below it that are indented like branches."""
-    end = at
+    """End of the line of `at`, or of the comments below it that belong to the last branch.
+
+    They are indented like branches; behind an empty line that begins another one, and only a
+    comment that is indented more still belongs.
+    """
+    end, apart = at, False
     for line in text[at:].splitlines(keepends=True):
         words = line.strip()
-        if end > at and words and (words[0] != "#" or _column(line) < indent):
+        if end > at and words and (words[0] != "#" or _column(line) < indent + apart):
             break
+        apart = end > at and not words
         end += len(line)
     return len(text[:end].rstrip())
 

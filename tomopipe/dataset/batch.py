@@ -100,10 +100,11 @@ class Batch:
         return self.image_particle[self.coefficient_image]
 
     def noise_precision(self) -> Tensor:
-        """Inverse shape of the noise's variance, `(C,)`: cos(tilt) / noise.
+        """Weight of each coefficient, `(C,)`: cos(tilt) over the shape of the noise's variance.
 
-        A tilted specimen is thicker and its image noisier. 0 where what was done to the image left
-        nothing.
+        A tilted specimen is thicker: programs bring its image's noise to that of the others, which
+        leaves less signal, so that the cosine stands for what the model does not know of the
+        signal's amplitude (benchmarks/NOTES.md). 0 where what was done to the image left nothing.
         """
         cosine = torch.cos(torch.deg2rad(torch.nan_to_num(self.tilt))).clamp(min=0.05)
         precision = cosine[self.coefficient_image] / self.noise

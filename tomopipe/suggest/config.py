@@ -142,7 +142,9 @@ def _wide(seen: Seen, run: Run) -> list[str]:
     cut = run.cut
     if cut is None:
         lines.append("  # It needs the tilt series: tilt_series too, and branch around below.")
-        cut = Cut(Path("PATH/TO/tomograms.star"))
+        # the matrices of WarpTools' own tomograms.star have no shifts to cut images with
+        warp = seen.program == "warptools"
+        cut = Cut(Path("PATH/TO") / ("WarpTools_project" if warp else "tomograms.star"))
     box, pixel = max(seen.box, _LEAST_BOX), seen.pixel_size[0] * _WIDER
     lines += ["#  wide:", f"#    extract: {_extract(seen, cut, box, pixel, keep='clean')}"]
     if run.cut is None:

@@ -8,6 +8,18 @@ FEW_PARTICLES = 500
 _SAME_PIXEL = 1.002  # as `tomopipe prepare` allows
 _FEW_TILTS = 4
 _LARGE_BOX = 160
+_MANY_DROPPED = 0.1  # of the particles
+_STACK_DOSE = (
+    "put the .mdoc with the doses beside the alignment, or set, in `read:` of the tilt series, "
+    "dose_per_tilt with exposure_list or, if the sections stand in the order of exposure, with "
+    "exposure_order: sections"
+)
+_DOSE_OF_SERIES = {  # what gives the tilts of a program their dose
+    "imod": _STACK_DOSE,
+    "aretomo": _STACK_DOSE,
+    "relion5": "give tilt series whose STAR files have rlnMicrographPreExposure",
+    "warptools": "import the tilt series into WarpTools with their dose (ts_import --tilt_exposure)",
+}
 
 
 def problems(seen: Seen) -> list[str]:
@@ -18,7 +30,6 @@ def problems(seen: Seen) -> list[str]:
 
 def _stops(seen: Seen) -> list[tuple[bool, str]]:
     low, high = seen.pixel_size
-    finer = seen.series_pixel is not None and low < seen.series_pixel * (1 - 1e-3)
     return [
         (
             high > _SAME_PIXEL * low,
@@ -27,16 +38,12 @@ def _stops(seen: Seen) -> list[tuple[bool, str]]:
             "each optics group and make each a data set; --pixel-size-angstrom overrides all, "
             "where they are really equal",
         ),
-        (
-            finer,
-            f"{low:.4g} Å per pixel is finer than the tilt images ({seen.series_pixel or 0:.4g} "
-            "Å): `extract` will refuse this; give a larger --pixel-size-angstrom",
-        ),
     ]
 
 
 def _doubts(seen: Seen) -> list[tuple[bool, str]]:
     one_tilt = seen.tilts[2] == 1
+    cut = seen.series_pixel is not None
     return [
         (
             seen.no_ctf > 0,
@@ -46,13 +53,19 @@ def _doubts(seen: Seen) -> list[tuple[bool, str]]:
         ),
         (
             seen.dose is None and not one_tilt,
-            "no dose: late tilts weigh as much as early ones, and all frequencies are kept; set "
+            "no dose: late tilts weigh as much as early ones, and all frequencies are kept; "
             + (
-                "dose_per_tilt in `read:` of the tilt series"
-                if seen.series_pixel is not None
-                else "import: {dose_per_tilt: …} if the file has exposures, or give a STAR file "
-                "with them"
+                _DOSE_OF_SERIES[seen.program]
+                if cut
+                else "set import: {dose_per_tilt: …} if the file has exposures, or give a STAR "
+                "file with them"
             ),
+        ),
+        (
+            seen.dropped > _MANY_DROPPED * seen.rows,
+            f"{seen.dropped:,} of {seen.rows:,} particles will be dropped, since too few tilt "
+            f"images hold a box of {seen.box} pixels around them: check the coordinates and the "
+            "alignment, or give a smaller --diameter-angstrom",
         ),
         (
             seen.particles < FEW_PARTICLES,
@@ -67,7 +80,12 @@ def _doubts(seen: Seen) -> list[tuple[bool, str]]:
         (
             seen.tilts[2] > 1 and seen.tilts[1] < _FEW_TILTS,
             f"only {seen.tilts[1]:g} tilts of a particle: it is hardly seen from the side; check "
-            "that the STAR file names all tilts",
+            + (
+                "that the alignment has all tilts, or give a smaller --diameter-angstrom, for a "
+                "box that more tilt images hold"
+                if cut
+                else "that the STAR file names all tilts"
+            ),
         ),
         (
             0 < seen.premultiplied < 1,

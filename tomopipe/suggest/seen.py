@@ -50,6 +50,8 @@ class Seen:
         Fourier coefficients that the store will keep.
     series_pixel
         Å, pixel size of the tilt images that particles are cut from; None for images as they are.
+    dropped
+        Particles not counted, since too few tilt images hold their box.
     """
 
     star: Path
@@ -70,6 +72,7 @@ class Seen:
     placed: bool
     coefficients: int
     series_pixel: float | None = None
+    dropped: int = 0
 
 
 def look_at_star(star: Path, settings: ImportSettings) -> Seen:

@@ -39,8 +39,8 @@ def _seen(seen: Seen) -> str:
     pixel = f"{low:.4g}" if high <= 1.002 * low else f"{low:.4g} to {high:.4g}"
     lines = [
         ("written by", program),
-        ("particles", f"{seen.particles:,} in {_count(seen.tomograms, 'tomogram')}"),
-        ("images", f"{seen.images:,}{' at most' if cut else ''}"),
+        ("particles", f"{seen.particles:,} in {_count(seen.tomograms, 'tomogram')}{_left(seen)}"),
+        ("images", f"{seen.images:,}"),
         ("tilts", f"{few} to {most} of a particle, {median:g} in the middle"),
         ("box, pixel size", f"{seen.box} pixels of {pixel} Å{_suggestion(seen)}"),
         ("dose", _dose(seen)),
@@ -58,6 +58,10 @@ def _seen(seen: Seen) -> str:
 
 def _count(number: int, word: str) -> str:
     return f"{number:,} {word}{'s' * (number != 1)}"
+
+
+def _left(seen: Seen) -> str:
+    return f"; {seen.dropped:,} more: too few tilts hold the box" if seen.dropped else ""
 
 
 def _suggestion(seen: Seen) -> str:

@@ -11,6 +11,7 @@ from tests.dataset.tilt_series.series import write_stack
 from tomopipe.config.tilt_series import TiltSeriesSettings
 from tomopipe.dataset.tilt_series.geometry import TiltSeries
 from tomopipe.dataset.tilt_series.read import read_tilt_series
+from tomopipe.errors import InputError
 from tomopipe.extract.particles import read_particles
 
 DATA = Path(__file__).parents[4] / "shared" / "data" / "warptools_ribosome_32"
@@ -298,20 +299,8 @@ def test_a_transform_alone_is_no_tilt_series(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="test data of WarpTools is absent")
-def test_warptools_export_of_particles(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_warptools_export_of_particles_is_no_tilt_series(tmp_path: Path) -> None:
+    """It has no shifts, and names images that are not there."""
     star = next(DATA.glob("*_tomograms.star"))
-    write_stack(tmp_path / "dummy_tiltseries.mrc", (4400, 6000), 37, 1.667)
-    settings = TiltSeriesSettings(data_dir=tmp_path)
-    found = read_tilt_series(star, settings)
-    assert list(found) == [f"Unt_{n}.tomostar" for n in ("083", "050", "076", "088")]
-    series = found["Unt_083.tomostar"]
-    assert len(series) == 37
-    np.testing.assert_allclose(series.volume_angstrom, np.array([4400, 6000, 1400]) * 1.667)
-    np.testing.assert_allclose(
-        series.rotation @ series.rotation.transpose(0, 2, 1), [np.eye(3)] * 37, atol=1e-4
-    )
-    assert series.tilt_degrees[0] == pytest.approx(47.3, abs=0.1)
-    assert series.dose_e_per_A2[0] == pytest.approx(92.019 + 2.556)
-    assert series.dose_per_tilt == pytest.approx(2.556)
-    np.testing.assert_allclose(series.project(np.zeros((1, 3)))[0], [[2200, 3000]] * 37)
-    assert "no translation" in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"Unt_083.*without translation.*give the folder of Warp"):
+        read_tilt_series(star, TiltSeriesSettings(data_dir=tmp_path))

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from tomopipe.config.tilt_series import TiltSeriesSettings
 from tomopipe.dataset.dialects.tomograms import angles_to_rotation
 from tomopipe.dataset.stacks import StackHeader
-from tomopipe.dataset.tilt_series.ctf_files import known, write_ctffind
+from tomopipe.dataset.tilt_series.ctf_files import check_ctf_file, known, write_ctffind
 from tomopipe.dataset.tilt_series.find import find_aretomo
 from tomopipe.dataset.tilt_series.geometry import Floats, TiltSeries
 from tomopipe.dataset.tilt_series.mdoc import write_mdoc
@@ -72,6 +72,7 @@ def read_aretomo(
         If a file is missing, two are of one name, counts disagree, or there is no CTF.
     """
     found = find_aretomo(path)
+    check_ctf_file(path, found, settings)
     return {name: _read(name, found[name], settings) for name in chosen_names(found, names, path)}
 
 

@@ -11,7 +11,7 @@ ctffind4: `number defocus1 defocus2 angle phase ...` in Å, degrees and radians;
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,6 +89,22 @@ def find_defoci(
         f"{where} has no CTF, {name}.defocus or {name}_CTF.txt is in none of "
         f"{', '.join(map(str, places))}: set ctf to the file or its folder"
     )
+
+
+def check_ctf_file(path: Path, listed: Collection[str], settings: TiltSeriesSettings) -> None:
+    """Refuse one file of defoci where several tilt series are `listed` at `path`, read or not.
+
+    Raises
+    ------
+    InputError
+        If `ctf` is a file, and would give all of them the same defoci.
+    """
+    given = settings.ctf
+    if given is not None and given.is_file() and len(listed) > 1:
+        raise InputError(
+            f"ctf {given} is the file of one tilt series, but {path} has {len(listed)}: set ctf to "
+            "a folder with NAME.defocus or NAME_CTF.txt of each, or give the path of the one"
+        )
 
 
 def read_defoci(path: Path) -> Defoci:

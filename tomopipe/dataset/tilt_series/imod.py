@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from tomopipe.config.tilt_series import TiltSeriesSettings
 from tomopipe.dataset.dialects.tomograms import angles_to_rotation
 from tomopipe.dataset.stacks import StackHeader
-from tomopipe.dataset.tilt_series.ctf_files import known, write_defocus
+from tomopipe.dataset.tilt_series.ctf_files import check_ctf_file, known, write_defocus
 from tomopipe.dataset.tilt_series.find import find_imod
 from tomopipe.dataset.tilt_series.geometry import Floats, TiltSeries
 from tomopipe.dataset.tilt_series.mdoc import write_mdoc
@@ -57,6 +57,7 @@ def read_imod(
         there is no CTF.
     """
     found = find_imod(path)
+    check_ctf_file(path, found, settings)
     return {name: _read(name, found[name], settings) for name in chosen_names(found, names, path)}
 
 

@@ -104,6 +104,13 @@ def _read(
 ) -> TiltSeries:
     tilts = tilt_table(star, table, row, name, finder)
     tilts.require("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle")
+    rotation, centred = rotations(tilts)
+    if centred:
+        raise InputError(
+            f"{tilts.where()} has matrices without translation, as WarpTools exports them with "
+            "particles, and so no shifts to cut images with: give the folder of WarpTools itself "
+            "(with tomostar/ and warp_tiltseries/)"
+        )
     where = table.where(row)
     stated = global_value(table, "rlnTomoTiltSeriesPixelSize", row, np.nan)
     pixel = chosen_pixel_size(stated, where, settings)
@@ -118,7 +125,7 @@ def _read(
         pixel_size=pixel,
         image_size=size,
         volume_angstrom=np.array(volume) * pixel,
-        rotation=rotations(tilts)[0],
+        rotation=rotation,
         shift_angstrom=_shifts(tilts, np.array(volume), size, pixel),
         defocus_u_angstrom=tilts.floats("rlnDefocusU"),
         defocus_v_angstrom=tilts.floats("rlnDefocusV"),
@@ -198,12 +205,6 @@ def _shifts(tilts: Columns, volume: Floats, size: tuple[int, int], pixel: float)
     matrices = projections(tilts)
     if matrices is None:
         return np.stack([tilts.floats(name, 0.0) for name in _SHIFTS], axis=1)
-    if not matrices[:, :, 3].any():
-        notice(
-            f"the matrices in {tilts.where()} have no translation (WarpTools' export of particles)"
-            ": shifts are taken as 0; read the folder of WarpTools to have them"
-        )
-        return np.zeros((len(tilts), 2))
     if np.isnan(volume).any():
         raise InputError(
             f"{tilts.where()} has matrices from the corner of a tomogram whose size is unknown: "
