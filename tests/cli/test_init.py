@@ -57,6 +57,15 @@ def test_every_dialect_gives_a_config(dialect, tmp_path, capsys) -> None:
     assert set(both.ready) == {"pilot", "clean", "neural"} | scales
 
 
+@pytest.mark.parametrize(
+    ("dialect", "place"), [("warptools", "WarpTools_project"), ("relion5", "tomograms.star")]
+)
+def test_surroundings_are_cut_from_what_can_be_cut(dialect, place, tmp_path) -> None:
+    assert init(stars.make(dialect, tmp_path).write(), tmp_path / "my.yaml") == 0
+    (source,) = uncommented((tmp_path / "my.yaml").read_text()).tilt_series.values()
+    assert source.path == f"PATH/TO/{place}"
+
+
 def test_what_is_seen_is_what_was_made(tmp_path) -> None:
     made = stars.make("warptools", tmp_path)
     seen = looked(made.write())

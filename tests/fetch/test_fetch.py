@@ -219,6 +219,44 @@ def test_files_of_the_user_are_taken_if_right_and_never_replaced(
     assert target.read_bytes() == DATA[:10]
 
 
+def test_a_file_from_another_source_is_taken_only_by_its_checksum(
+    server: Server, download: Make, tmp_path: Path
+) -> None:
+    server.serve("/set/a.mrcs", DATA)
+    fetch(download("a.mrcs"))
+    elsewhere = f"{server.address}/else"
+    other = server.serve("/else/a.mrcs", OTHER)  # of the same size
+    with pytest.raises(StateError, match=r"was loaded from .*/set, and no checksum says .*/else"):
+        fetch(download("a.mrcs", url=elsewhere))
+    check = {"path": "a.mrcs", "sha256": hashlib.sha256(OTHER).hexdigest()}
+    with pytest.raises(StateError, match=r"is there, but not as on the server .sha256 is"):
+        fetch(download(check, url=elsewhere))
+    assert (tmp_path / "data" / "a.mrcs").read_bytes() == DATA
+    check["sha256"] = hashlib.sha256(DATA).hexdigest()
+    other.data = DATA
+    fetch(download(check, url=elsewhere), tmp_path / "record.json")
+    (file,) = json.loads((tmp_path / "record.json").read_text())["files"]
+    assert file["url"] == f"{elsewhere}/a.mrcs" and not other.asked
+
+
+def test_another_mirror_of_an_entry_is_the_same_source(
+    server: Server, download: Make, tmp_path: Path
+) -> None:
+    for place in ("one/10499", "two/10499", "two/10500"):
+        server.serve(f"/{place}/a.mrcs", DATA)
+    fetch(download("a.mrcs", empiar=10499, mirror=f"{server.address}/one"))
+    for memory in (tmp_path / "data" / ".fetch").glob("chosen-*"):
+        memory.unlink()
+    asked = server.requests
+    fetch(download("a.mrcs", empiar=10499, mirror=f"{server.address}/two"))
+    assert server.requests == asked
+    with pytest.raises(StateError, match=r"was loaded from EMPIAR-10499, .* EMPIAR-10500 has"):
+        fetch(download("a.mrcs", empiar=10500, mirror=f"{server.address}/two"))
+    (tmp_path / "data" / ".fetch" / "a.mrcs.json").unlink()  # as the sentence says
+    fetch(download("a.mrcs", empiar=10500, mirror=f"{server.address}/two"))
+    assert not server.files["/two/10500/a.mrcs"].asked
+
+
 def test_too_little_space_is_said_before(
     server: Server, download: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

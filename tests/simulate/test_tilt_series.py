@@ -355,3 +355,5 @@ def test_the_command_line_makes_tilt_series_and_says_what_does_not_fit(tmp_path,
     assert simulated.settings.hand == 1
     assert len(simulated.truth) == 2
     assert not (tmp_path / "a" / "imod").exists()
+    assert main([*words, *size, *coarse, *more, "--particles", "2"]) == 0
+    assert not (tmp_path / "a" / "tomograms").exists()  # of the simulation before

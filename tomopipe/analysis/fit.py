@@ -19,7 +19,7 @@ from tomopipe.analysis.takeover import OF_ONE_MODEL
 from tomopipe.config.analysis import AnalysisSettings
 from tomopipe.config.fit import FitSettings
 from tomopipe.config.linear import LinearSettings
-from tomopipe.config.training import HeterogeneousSettings
+from tomopipe.config.training import UNRELATED, HeterogeneousSettings
 from tomopipe.dataset.store import Store
 from tomopipe.io.atomic import (
     atomic_directory,
@@ -34,7 +34,7 @@ from tomopipe.io.unfinished import check_own, state_folder
 from tomopipe.training.distributed import pick_device
 from tomopipe.training.heldout import Comparison, can_compare, compare
 from tomopipe.training.linear import fit_linear
-from tomopipe.training.neural import UNRELATED, train_heterogeneous
+from tomopipe.training.neural import train_heterogeneous
 
 STEP_FORMAT = 8
 _LOCK = "fit.lock"  # marks the state as a fit's

@@ -65,8 +65,8 @@ class TiltSeriesSettings(Section):
     )
     ctf: Path | None = Field(
         None,
-        description="imod, aretomo: .defocus file of IMOD or text of ctffind4, or a folder with "
-        "NAME.defocus or NAME_CTF.txt per tilt series; null = beside the alignment",
+        description="imod, aretomo: folder with NAME.defocus of IMOD or NAME_CTF.txt of ctffind4 "
+        "per tilt series, or such a file of a single one; null = beside the alignment",
     )
 
     @field_validator("hand")

@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 
 from tomopipe.config.base import Section, Seed
 
+# settings that change how a training is carried out, not what it computes
+UNRELATED = {"device", "checkpoint_minutes", "tensorboard", "memory_gb"}
+
 
 class TrainingSettings(Section):
     """What training is, whichever network is trained."""

@@ -66,10 +66,11 @@ def _parts(download: Download, web: Web) -> tuple[list[Part], bool]:
         known = [RemoteFile(**file) for file in read_json(_memory(download))]
     except (StateError, TypeError):
         known = []
-    parts = [Part(file, download.folder) for file in known]
+    parts = [Part(file, download.folder, download.name) for file in known]
     if parts and all(part.is_there for part in parts):
         return parts, True
-    return [Part(file, download.folder) for file in chosen(download, web)], False
+    files = chosen(download, web)
+    return [Part(file, download.folder, download.name) for file in files], False
 
 
 def _memory(download: Download) -> Path:

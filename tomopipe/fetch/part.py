@@ -29,10 +29,13 @@ class Part:
         The file on the server.
     folder
         Folder of the download.
+    source
+        Name of the archive entry or web server, which stays the same with another mirror.
     """
 
-    def __init__(self, remote: RemoteFile, folder: Path) -> None:
+    def __init__(self, remote: RemoteFile, folder: Path, source: str) -> None:
         self.remote = remote
+        self.source = source
         self.target = folder / remote.path
         self.part = self.target.with_name(f"{self.target.name}.part")
         self.record = folder / ".fetch" / f"{remote.path}.json"
@@ -46,6 +49,7 @@ class Part:
         self._saved = 0.0
         self._known = False
         self.finished: dict[str, Any] | None = None
+        self._other_source: str | None = None  # that the finished file is known to come from
         self._go_on()
 
     @property
@@ -182,8 +186,15 @@ class Part:
         Raises
         ------
         StateError
-            If it is another one: what a user has is never replaced.
+            If it is another one, or was loaded from another source and no checksum says that it
+            is the same there: what a user has is never replaced.
         """
+        if self._other_source is not None and not (self.remote.md5 or self.remote.sha256):
+            raise StateError(
+                f"{self.target} was loaded from {self._other_source}, and no checksum says whether "
+                f"{self.source} has the same: choose another folder with `to`, move the file away, "
+                f"or, if you know that it is the same, remove {self.record}"
+            )
         expected = self.remote.size if self.remote.exact else size
         found = facts(self.target, self.remote)
         wrong = wrong_checksum(self.remote, found)
@@ -220,10 +231,14 @@ class Part:
             known = read_json(self.record)
             done = [(int(start), int(end)) for start, end in known["done"]]
             version = known["size"], known["etag"], known["last_modified"]
-            self.finished = known["finished"]
             same = known["url"] == self.remote.url
+            source, finished = known.get("source"), known["finished"]
         except (StateError, KeyError, TypeError, ValueError):  # none, or damaged: begin anew
             return
+        if same or source == self.source:
+            self.finished = finished
+        elif finished is not None:
+            self._other_source = source
         if done and same and self.part.is_file() and done[-1][1] <= self.part.stat().st_size:
             self.size, self.etag, self.modified = version
             self.done, self._known = done, True
@@ -232,6 +247,7 @@ class Part:
         write_json(
             self.record,
             {
+                "source": self.source,
                 "url": self.remote.url,
                 "size": self.size,
                 "etag": self.etag,

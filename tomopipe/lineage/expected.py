@@ -10,10 +10,13 @@ from pydantic import BaseModel
 from tomopipe.config import Config
 from tomopipe.config.analysis import Select
 from tomopipe.config.branch import RESULTS
+from tomopipe.config.training import UNRELATED
 from tomopipe.lineage.record import FILE, Record, absolute
 
-# settings that say how a step is carried out, not what comes out
-_UNRELATED = {"device", "checkpoint_minutes", "tensorboard", "workers", "scratch"}
+# settings that say how a step is carried out, not what comes out, by their last names
+_UNRELATED = UNRELATED | {"workers", "scratch"}
+# but for these: how exact the statistics are, and whether `network: auto` trains a network
+_DECIDING = ("linear.memory_gb", "fit.heterogeneous.device")
 # what the workflow asks for steps outside branches by; a folder itself where that is the output
 _TARGETS: dict[str, str] = {
     "simulate_tilt_series": "tomograms.star",
@@ -80,14 +83,18 @@ def _dump(settings: BaseModel | None) -> dict[str, Any] | None:
     return settings.model_dump(mode="json", by_alias=True) if settings is not None else None
 
 
-def differences(made: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
-    """Settings that differ, as `name: 3, the config has 5`."""
+def differences(step: str, made: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    """Settings of a step that differ, as `name: 3, the config has 5`."""
     one, other = _flat(made), _flat(wanted)
     return [
         f"{name}: {one.get(name)}, the config has {other.get(name)}"
         for name in [*one, *(name for name in other if name not in one)]
-        if one.get(name) != other.get(name) and name.rsplit(".", 1)[-1] not in _UNRELATED
+        if one.get(name) != other.get(name) and _decides(f"{step}.{name}")
     ]
+
+
+def _decides(name: str) -> bool:
+    return name.endswith(_DECIDING) or name.rsplit(".", 1)[-1] not in _UNRELATED
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -92,7 +92,7 @@ def _forget(out: Path) -> None:
     """Take away an earlier simulation, its record last: what is left would belong to none."""
     if not (out / "simulation.json").is_file():
         return
-    for folder in ("tilt_series", "warptools", "imod", "aretomo", "truth"):
+    for folder in ("tilt_series", "tomograms", "warptools", "imod", "aretomo", "truth"):
         if (out / folder).is_dir():
             remove_directory(out / folder)
     for name in (

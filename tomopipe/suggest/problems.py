@@ -18,7 +18,7 @@ _DOSE_OF_SERIES = {  # what gives the tilts of a program their dose
     "imod": _STACK_DOSE,
     "aretomo": _STACK_DOSE,
     "relion5": "give tilt series whose STAR files have rlnMicrographPreExposure",
-    "warptools": "import the tilt series into WarpTools with their dose (ts_import --tilt_exposure)",
+    "warptools": "import them into WarpTools again with their dose (ts_import --tilt_exposure)",
 }
 
 

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from tomopipe.config.training import (
+    UNRELATED,
     HeterogeneousSettings,
     HomogeneousSettings,
     TrainingSettings,
@@ -53,8 +54,6 @@ from tomopipe.training.warmstart import (
 )
 
 _VALIDATION = 4  # stream of random numbers
-# settings that change how a run is carried out, not what it computes
-UNRELATED = {"device", "checkpoint_minutes", "tensorboard", "memory_gb"}
 
 
 @dataclass(frozen=True)

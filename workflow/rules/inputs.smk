@@ -132,12 +132,21 @@ def branch_settings(stage):
     return of
 
 
+NOT_DECIDING = {
+    "linear": {"scratch"},
+    # on the device depends whether `network: auto` trains a network
+    "fit": {"linear": {"scratch"}, "heterogeneous": UNRELATED - {"device"}},
+    "homogeneous": UNRELATED,
+    "heterogeneous": UNRELATED,
+}
+
+
 def deciding_settings(stage):
-    """A params function: the settings but for where a scratch file lies, which changes no result."""
+    """A params function: the settings without those that change no result."""
 
     def of(wildcards):
         section = CONFIG.branches[wildcards.branch].settings(stage)
-        return section.model_dump_json(exclude={"scratch": True, "linear": {"scratch"}})
+        return section.model_dump_json(exclude=NOT_DECIDING[stage])
 
     return of
 

@@ -119,7 +119,8 @@ rule homogeneous:
     resources:
         gpu=gpu_of("homogeneous"),
     params:
-        settings=branch_settings("homogeneous"),
+        deciding=deciding_settings("homogeneous"),
+        settings=all_settings("homogeneous"),
         version=STEP_FORMAT["homogeneous"],
         same_as=same_as_flag("homogeneous"),
         out=subpath(output.model, parent=True),
@@ -155,7 +156,8 @@ rule heterogeneous:
     resources:
         gpu=gpu_of("heterogeneous"),
     params:
-        settings=branch_settings("heterogeneous"),
+        deciding=deciding_settings("heterogeneous"),
+        settings=all_settings("heterogeneous"),
         version=STEP_FORMAT["heterogeneous"],
         same_as=same_as_flag("heterogeneous"),
         out=subpath(output.model, parent=True),
