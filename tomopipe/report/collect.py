@@ -132,6 +132,7 @@ def _branch(config: Config, results: Path, name: str, tables: bool) -> BranchRec
         selection=_selection(path, analysis),
         exports=tuple(sorted((path / "export").rglob("*.star"))),
         lineage=_lineage(path),
+        signal=_table(path / "junk_particles.parquet", tables, ["uid", "cluster", "signal"]),
         written=written_name(name, branch),
         repeat=branch.repeat,
         replicates=branch.replicates,

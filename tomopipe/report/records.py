@@ -112,7 +112,7 @@ class BranchRecord:
     """Everything a branch has left behind.
 
     `written` is its name in the config, which its rounds and replicates share; `taken` holds the
-    stages that it took over, by the branch that they are from.
+    stages that it took over, by the branch that they are from; `signal` is that of each particle.
     """
 
     name: str
@@ -141,6 +141,7 @@ class BranchRecord:
     taken: dict[str, str]
     agreement: dict[str, Any] | None
     lineage: tuple[Lineage, ...] = ()
+    signal: pd.DataFrame | None = None
 
     @property
     def kept(self) -> int | None:

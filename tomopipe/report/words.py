@@ -12,6 +12,7 @@ from markupsafe import Markup, escape
 from tomopipe.report.cycles import cycle_sentence
 from tomopipe.report.records import BranchRecord, DatasetRecord, Record
 from tomopipe.report.replicates import replicates_sentence
+from tomopipe.report.signal import signal_sentence
 
 _FEW_DATASETS = 3  # are told of one by one
 
@@ -115,6 +116,7 @@ def branch_sentences(branch: BranchRecord, record: Record) -> list[str]:
         _clusters_sentence(branch),
         _classes_sentence(branch),
         _decision_sentence(branch),
+        signal_sentence(branch, record.datasets[branch.dataset]),
         _missing_sentence(branch),
     ]
     return [sentence for sentence in found if sentence]
