@@ -60,6 +60,19 @@ def _call(words: list[str], folder: Path, out: str, err: str, raised: str) -> No
     main(words)
 
 
+def run_all(folder: Path) -> None:
+    """Run the workflow on `folder/config.yaml`, there and to its end, in a process of its own."""
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
+    done = subprocess.run(
+        [*command, "--configfile", "config.yaml", "--cores", "2"],
+        cwd=folder,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+
+
 def planned(folder: Path, config: Path, *arguments: str, raised: str = "") -> Counter[str]:
     """Jobs of a dry run as `branch or data set: rule`, e.g. `pilot/linear`, without `all`."""
     result = snakemake(folder, "--configfile", str(config), "-n", *arguments, raised=raised)

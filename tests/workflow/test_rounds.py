@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +10,7 @@ import pytest
 import yaml
 
 from tests.results import result_files
-from tests.workflow.plan import ROOT, snakemake
+from tests.workflow.plan import run_all, snakemake
 from tomopipe.analysis.takeover import taken_over
 from tomopipe.config import read_config
 from tomopipe.io.atomic import read_json
@@ -93,15 +90,7 @@ def test_the_last_round_may_take_over_all_but_its_choice_and_export(
 def branches(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("rounds")
     (folder / "config.yaml").write_text(config(SMALL, QUICK))
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
-    done = subprocess.run(
-        [*command, "--configfile", "config.yaml", "--cores", "2"],
-        cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    run_all(folder)
     return folder / "out/branches"
 
 

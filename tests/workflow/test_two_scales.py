@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from tests.workflow.plan import ROOT
+from tests.workflow.plan import run_all
 from tomopipe.config import read_config
 from tomopipe.config.simulate_tilt_series import TiltSeriesSimulation
 from tomopipe.io.atomic import read_json
@@ -67,15 +64,7 @@ CONFIG: dict[str, Any] = {
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("scales")
     (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG))
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
-    done = subprocess.run(
-        [*command, "--configfile", "config.yaml", "--cores", "2"],
-        cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
+    run_all(folder)
     return folder / "out"
 
 

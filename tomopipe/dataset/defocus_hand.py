@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from tomopipe.dataset.images import read_images
+from tomopipe.dataset.sample import sample
 from tomopipe.dataset.transfer import TransferTable
 from tomopipe.physics.fourier import fft2c, half_plane
 from tomopipe.physics.window import cosine_window
@@ -67,24 +68,23 @@ def measure_defocus_hand(images: pd.DataFrame, box: int) -> DefocusHand | None:
     """
     change = images[OF_HEIGHT].to_numpy(float)
     usable = images["premultiplied"].to_numpy(bool) & (np.abs(np.nan_to_num(change)) > _CHANGE)
-    rows = np.random.default_rng(0).permutation(np.flatnonzero(usable))[:_SAMPLE]
-    if len(rows) < _LEAST:
+    some = sample(images[usable], _SAMPLE)
+    if len(some) < _LEAST:
         return None
-    sample = images.iloc[np.sort(rows)]
     plane = half_plane(box)
     shell = plane.radius.numpy().astype(int)
     shells = [np.flatnonzero(shell == k) for k in range(box // 8, box // 2)]
-    pixels = torch.from_numpy(np.nan_to_num(read_images(sample, box), posinf=0.0, neginf=0.0))
+    pixels = torch.from_numpy(np.nan_to_num(read_images(some, box), posinf=0.0, neginf=0.0))
     power = plane.gather(fft2c(pixels * cosine_window(box, *_WINDOW))).abs() ** 2
     observed = _sums(power, shells)
     count = np.array([len(points) for points in shells])
     there, turned = (
         _log_likelihood(observed, _sums(_noise(table, box), shells), count)
-        for table in (sample, turned_round(sample))
+        for table in (some, turned_round(some))
     )
     better = there - turned
     error = better.std() * len(better) ** 0.5
-    return DefocusHand(float(better.sum() / max(error, 1e-12)), len(sample))
+    return DefocusHand(float(better.sum() / max(error, 1e-12)), len(some))
 
 
 def turned_round(images: pd.DataFrame) -> pd.DataFrame:

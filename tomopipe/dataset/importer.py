@@ -223,15 +223,14 @@ def _with_defocus_hand(
     from tomopipe.dataset.defocus_hand import CLEAR, measure_defocus_hand, turned_round
 
     found = measure_defocus_hand(images, int(images["box"].iloc[0])) if wanted == "auto" else None
-    against = False
+    turned = wanted == "turn"
     if found is not None and found.standard_errors < -CLEAR:
-        against = True
+        turned = True
         notice(
             f"{draft.rows.path}: the noise of the images fits a defocus that changes the other way "
             f"with height ({-found.standard_errors:.0f} standard errors), which is taken "
             "(defocus_hand: keep takes it as the files say)"
         )
-    turned = against or wanted == "turn"
     measured = {"standard_errors": found.standard_errors, "images": found.images} if found else None
     record = {"defocus_hand": {"turned": turned, "measured": measured}}
     return turned_round(images) if turned else images, record

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from tomopipe.analysis.latent import evenly
 from tomopipe.report.cycles import without_copies
 from tomopipe.report.palette import DECISIONS, GREY, categories
 from tomopipe.report.records import BranchRecord, DatasetRecord
@@ -39,9 +40,7 @@ def drawn_uids(branches: Iterable[BranchRecord], dataset: DatasetRecord) -> list
 
 def _drawn(latents: pd.DataFrame) -> pd.DataFrame:
     """All particles, or of very many an even sample."""
-    if len(latents) <= _MOST_DOTS:
-        return latents
-    return latents.iloc[np.linspace(0, len(latents) - 1, _MOST_DOTS).astype(int)]
+    return latents.iloc[evenly(len(latents), _MOST_DOTS)]
 
 
 def latent_plot(
