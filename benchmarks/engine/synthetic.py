@@ -83,6 +83,8 @@ def _images(
         "phase_shift_degrees": 0.0,
         "scale": 1.0,
         "bfactor_A2": 0.0,
+        "falloff_scale": 1.0,
+        "falloff_bfactor_A2": 0.0,
         "pixel_size_angstrom": pixel_size,
         "voltage_kv": 300.0,
         "cs_mm": 2.7,

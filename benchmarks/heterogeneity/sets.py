@@ -14,6 +14,7 @@ from tomopipe.config.importing import ImportSettings
 from tomopipe.config.simulate import SimulateSettings
 from tomopipe.dataset.importer import import_star
 from tomopipe.dataset.prepare import prepare
+from tomopipe.reconstruct.falloff import measure_falloff
 from tomopipe.simulate.particles import simulate_particles
 
 _FOREIGN = "fas"  # a state that stands for contamination in the sets of templates
@@ -97,7 +98,7 @@ def make(name: str, noise: str, seed: int, box: int, root: Path) -> Made:
         # bright, as simulated: what is measured here is not the guess of the contrast
         bright = ImportSettings(contrast="bright")
         import_star(folder / "raw" / "particles.star", folder / "dataset", bright)
-        prepare(folder / "dataset", folder / "store")
+        prepare(folder / "dataset", folder / "store", measure=measure_falloff)
     return Made(name, noise, seed, settings, folder)
 
 

@@ -27,8 +27,8 @@ AXES: dict[str, list[int]] = {
     "z": [4, 8, 16],
 }
 K, Z = 6, 8
-STEPS = ("prepare", "consensus", "linear", "train")
-PARTS = ("prepare", "consensus", "statistics", "round", "epoch")
+STEPS = ("prepare", "falloff", "consensus", "linear", "train")
+PARTS = ("prepare", "falloff", "consensus", "statistics", "round", "epoch")
 PAPER = Size(particles=1_000_000, tilts=41, box=96)
 
 

@@ -12,7 +12,10 @@ from tomopipe.config.linear import LinearSettings
 from tomopipe.config.prepare import PrepareSettings
 from tomopipe.config.training import HeterogeneousSettings
 from tomopipe.dataset.prepare import prepare
+from tomopipe.dataset.store import Store
+from tomopipe.reconstruct import match
 from tomopipe.reconstruct.consensus import consensus
+from tomopipe.reconstruct.falloff import PASSES
 from tomopipe.training.linear import fit_linear
 from tomopipe.training.neural import train_heterogeneous
 
@@ -24,6 +27,11 @@ def run(name: str, data: Path, out: Path, value: int) -> dict[str, float]:
     store, start = data / "store", time.monotonic()
     if name == "prepare":
         prepare(data, store, PrepareSettings(workers=1))
+    elif name == "falloff":
+        opened = Store.open(store)
+        match.LEAST_FSC = -1.0  # half-maps of noise do not agree: all shells are compared, at most
+        for _ in range(PASSES):
+            match.match_halves(opened, opened)
     elif name == "consensus":
         consensus(store, out / "consensus")
     elif name == "linear":

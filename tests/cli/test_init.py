@@ -17,8 +17,9 @@ from tomopipe.cli.main import main
 from tomopipe.config import Config, parse_config, read_config
 from tomopipe.config.importing import ImportSettings
 from tomopipe.dataset.tilt_series.write import write_tilt_series
+from tomopipe.reconstruct.falloff import MOST_IMAGES
 from tomopipe.suggest.config import default_results
-from tomopipe.suggest.cost import PREPARE, STORE_BYTES, Cost, estimate
+from tomopipe.suggest.cost import FALLOFF, FALLOFF_IMAGES, PREPARE, STORE_BYTES, Cost, estimate
 from tomopipe.suggest.headers import QuickFinder
 from tomopipe.suggest.seen import Seen, look_at_star
 from tomopipe.suggest.series import Cut, look_at_series
@@ -86,9 +87,18 @@ def test_twice_the_particles_are_twice_the_coefficients(dialect, tmp_path) -> No
     assert many.particles == 2 * few.particles
     assert many.coefficients == pytest.approx(2 * few.coefficients, rel=0.05)
     less, more = (by_stage(estimate(seen, 1))["prepare"] for seen in (few, many))
-    grown = PREPARE[1] * (many.coefficients - few.coefficients) / 1e6
+    slope = PREPARE[1] + FALLOFF[1]
+    grown = slope * (many.coefficients - few.coefficients) / 1e6
     assert more.seconds - less.seconds == pytest.approx(grown)
     assert more.disk_gb == pytest.approx(STORE_BYTES * many.coefficients / 1e9)
+
+
+def test_the_falloff_is_measured_in_as_many_images_as_its_cost_says(tmp_path) -> None:
+    seen = looked(stars.make("warp", tmp_path).write())
+    large, larger = (replace(seen, images=n, coefficients=100 * n) for n in (10**6, 2 * 10**6))
+    less, more = (by_stage(estimate(one, 1))["prepare"].seconds for one in (large, larger))
+    assert more - less == pytest.approx(PREPARE[1] * 100)
+    assert MOST_IMAGES == FALLOFF_IMAGES
 
 
 def by_stage(costs: list[Cost]) -> dict[str, Cost]:

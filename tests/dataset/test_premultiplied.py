@@ -68,7 +68,7 @@ def of_the_table(box: int, images: pd.DataFrame) -> tuple[torch.Tensor, torch.Te
     radius = 0.25 * box * (SETTINGS.window_inner + SETTINGS.window_outer)
     table = TransferTable(images, lattice, box, radius, torch.device("cpu"))
     n = len(lattice)
-    transfer, noise, _ = table(torch.zeros(n, dtype=torch.long), torch.arange(n))
+    transfer, noise, *_ = table(torch.zeros(n, dtype=torch.long), torch.arange(n))
     return transfer.double(), noise.double(), lattice.double().norm(dim=-1).round().long()
 
 

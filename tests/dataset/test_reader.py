@@ -82,6 +82,8 @@ def test_transfer_is_that_of_the_formulas(tiny, premultiplied):
     images["dose_weighted"] = rng.random(n) < 0.5
     images.iloc[5, images.columns.get_loc("defocus_u_angstrom")] = np.nan  # no CTF
     images.iloc[6, images.columns.get_loc("dose_e_per_A2")] = np.nan
+    images["falloff_scale"] = rng.uniform(0.1, 2, n)
+    images["falloff_bfactor_A2"] = rng.uniform(-100, 500, n)
     table = TransferTable(images, store.lattice, store.box, 1e9, torch.device("cpu"))
     image = torch.arange(n).repeat_interleave(store.n_lattice)
     lattice = torch.arange(store.n_lattice).repeat(n)
@@ -99,6 +101,9 @@ def test_transfer_is_that_of_the_formulas(tiny, premultiplied):
     weighted = torch.from_numpy(images["dose_weighted"].to_numpy(bool, copy=True))[image]
     prefilter = value if premultiplied else torch.ones_like(value)
     prefilter = torch.where(weighted, prefilter * damage, prefilter)
-    for one, other in zip(found, (value * prefilter, prefilter**2, damage), strict=True):
+    bfactor = column(images, "falloff_bfactor_A2")[image]
+    falloff = column(images, "falloff_scale")[image] * torch.exp(-bfactor * s.square().sum(-1) / 4)
+    expected = (value * prefilter, prefilter**2, damage, falloff)
+    for one, other in zip(found, expected, strict=True):
         assert one.dtype == torch.float32
         torch.testing.assert_close(one.double(), other, atol=2e-4, rtol=1e-4)

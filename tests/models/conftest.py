@@ -123,6 +123,8 @@ def _row(uid: str, view: np.ndarray, dose: float, tilt: float) -> dict:
         "tilt_degrees": tilt,
         "scale": 1.0,
         "bfactor_A2": 0.0,
+        "falloff_scale": 1.0,
+        "falloff_bfactor_A2": 0.0,
         "pixel_size_angstrom": PIXEL,
         "voltage_kv": 300.0,
         "cs_mm": 2.7,

@@ -39,7 +39,7 @@ def _views(volume, count):
     values = sample(padded_transform(volume), points)
     ones = torch.ones(len(points))
     return SimpleNamespace(
-        data=torch.view_as_real(values), points=lambda: points, back_projection=lambda: (ones, ones)
+        data=torch.view_as_real(values), points=lambda: points, map_weights=lambda: (ones, ones)
     )
 
 

@@ -32,6 +32,7 @@ def test_the_weakest_and_the_strongest_are_named_with_their_errors() -> None:
     words = said({"TS_1": 0.9, "TS_2": 0.45, "TS_3": 1.25}, spread=0.1)
     assert "tomogram TS_2 show 0.4" in words and "those of TS_3 1.2" in words
     assert words.count("± 0.0") == 2
+    assert "knows of tomograms that are weaker at all resolutions alike" in words
 
 
 @pytest.mark.parametrize(

@@ -28,9 +28,10 @@ def run(args: argparse.Namespace) -> None:
     from tomopipe.dataset.prepare import prepare
     from tomopipe.io.atomic import read_parquet
     from tomopipe.lineage.write import recorded
+    from tomopipe.reconstruct.falloff import measure_falloff
 
     names = ("import.json", "particles.parquet", "images.parquet")
     inputs = [args.dataset / name for name in names]
     with recorded("prepare", args.out, settings, inputs=inputs) as record:
-        prepare(args.dataset, args.out, settings)
+        prepare(args.dataset, args.out, settings, measure_falloff)
         record.read_sample(read_parquet(inputs[-1], ["stack"])["stack"].unique())

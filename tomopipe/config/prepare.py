@@ -30,6 +30,11 @@ class PrepareSettings(Section):
         True, description="weight the loss per frequency by exp(-dose / 2 critical dose)"
     )
     tilt_weighting: bool = Field(True, description="weight the loss per image by cos(stage tilt)")
+    falloff: bool = Field(
+        True,
+        description="measure by half-maps how the signal falls with tilt, dose and tomogram, and "
+        "tell every later step, where it does beyond the errors",
+    )
     workers: int = Field(0, ge=0, description="processes that read stacks; 0 = all cores")
 
     @model_validator(mode="after")

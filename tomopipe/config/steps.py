@@ -15,7 +15,7 @@ STEP_FORMAT: Final[dict[str, int]] = {
     "extract": 3,
     "simulate": 1,
     "import": 2,
-    "prepare": 1,
+    "prepare": 2,
     "select": 1,
     "consensus": 3,
     "fit": 8,
@@ -30,5 +30,5 @@ STEP_FORMAT: Final[dict[str, int]] = {
     "export": 2,
     "agreement": 2,
     "recovery": 1,
-    "report": 3,
+    "report": 4,
 }

@@ -11,6 +11,7 @@ from torch import Tensor
 from tomopipe.physics.project import slice_points
 
 _NOTHING = 1e-8  # noise below this share of the recorded noise is rounding
+_LEAST = 1e-6  # of a falloff; where less is left there is nothing to divide
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class Batch:
         `(C, 2)` (Re, Im) of the centred, windowed transform over the store's scale, signed so
         that protein is positive after the CTF.
     ctf
-        `(C,)` transfer of the images as stored: CTF x scale, and what was done to them.
+        `(C,)` transfer of the images as stored: CTF x scale, what was done to them, and the
+        falloff.
     noise
         `(C,)` variance that was left of white noise: 1 for images as recorded, the dose weight's
         square for dose-weighted ones, about the CTF's for premultiplied ones.
@@ -55,6 +57,9 @@ class Batch:
         `(I, 3, 3)` view matrices.
     dose, tilt
         `(I,)` accumulated e/Å² and stage tilt in degrees (NaN unknown).
+    falloff
+        `(C,)` the measured part of `ctf`: what images show of the signal for their tilt, dose and
+        tomogram (`reconstruct/falloff.py`), 1 for what is usual; None where none was found.
     lattice
         `(n_lattice, 2)` (kx, ky) of the store.
     box
@@ -79,6 +84,7 @@ class Batch:
     tilt: Tensor
     lattice: Tensor
     box: int
+    falloff: Tensor | None = None
 
     @property
     def n_particles(self) -> int:
@@ -104,10 +110,13 @@ class Batch:
 
         A tilted specimen is thicker: programs bring its image's noise to that of the others, which
         leaves less signal, so that the cosine stands for what the model does not know of the
-        signal's amplitude (benchmarks/NOTES.md). 0 where what was done to the image left nothing.
+        signal's amplitude (benchmarks/NOTES.md), until that is measured: there is no cosine beside
+        a falloff. 0 where what was done to the image left nothing.
         """
-        cosine = torch.cos(torch.deg2rad(torch.nan_to_num(self.tilt))).clamp(min=0.05)
-        precision = cosine[self.coefficient_image] / self.noise
+        precision = 1 / self.noise
+        if self.falloff is None:
+            cosine = torch.cos(torch.deg2rad(torch.nan_to_num(self.tilt))).clamp(min=0.05)
+            precision = cosine[self.coefficient_image] / self.noise
         return torch.where(self.noise > _NOTHING, precision, torch.zeros_like(precision))
 
     def back_projection(self) -> tuple[Tensor, Tensor]:
@@ -117,6 +126,18 @@ class Batch:
         """
         transfer, precision = self.ctf * self.damage, self.noise_precision()
         return transfer * precision, transfer**2 * precision
+
+    def map_weights(self) -> tuple[Tensor, Tensor]:
+        """Factors of a map, as `back_projection`, but with the falloff as a weight.
+
+        a = t and b = t^2 / falloff. Where only weak images look, a most likely volume makes up for
+        their weakness and their noise grows with it, which lowers the FSC of a map that no prior
+        holds (benchmarks/NOTES.md); here such places stay as weak as their images show them.
+        """
+        numerator, denominator = self.back_projection()
+        if self.falloff is None:
+            return numerator, denominator
+        return numerator, denominator / self.falloff.clamp(min=_LEAST)
 
     def select(self, fraction: float, generator: torch.Generator | None = None) -> Batch:
         """A random `fraction` of the coefficients; images stay, even without coefficients."""
@@ -140,6 +161,8 @@ class Batch:
                 "kept",
             )
         }
+        if self.falloff is not None:
+            picked["falloff"] = self.falloff[chosen]
         counts = torch.bincount(picked["coefficient_image"], minlength=self.n_images)
         start = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
         return replace(self, image_start=start, **picked)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -27,7 +27,7 @@ from tomopipe.dataset.changed import check_unchanged
 from tomopipe.dataset.filling import Packed
 from tomopipe.dataset.images import column, read_images, shifts_pixels
 from tomopipe.dataset.sample import sample
-from tomopipe.dataset.store import STEP_FORMAT
+from tomopipe.dataset.store import STEP_FORMAT, Store
 from tomopipe.errors import InputError, StateError
 from tomopipe.io.atomic import (
     check_folder,
@@ -50,6 +50,18 @@ _CHUNK_PIXELS = 1 << 21
 _SAMPLE_IMAGES = 2000
 
 
+class Measured(Protocol):
+    """How the signal falls, as `reconstruct.falloff.Falloff` says it."""
+
+    def columns(
+        self, images: pd.DataFrame, tomogram: NDArray[np.object_]
+    ) -> dict[str, NDArray[np.float64]]:
+        """`falloff_scale` and `falloff_bfactor_A2` of images."""
+
+    def record(self) -> dict[str, Any]:
+        """What falloff.json says of it."""
+
+
 @dataclass(frozen=True)
 class _Job:
     """What a worker needs to transform images: all plain values, so that it can be sent to it."""
@@ -60,7 +72,12 @@ class _Job:
     window_outer: float
 
 
-def prepare(dataset_dir: Path, out: Path, settings: PrepareSettings | None = None) -> None:
+def prepare(
+    dataset_dir: Path,
+    out: Path,
+    settings: PrepareSettings | None = None,
+    measure: Callable[[Store], Measured] | None = None,
+) -> None:
     """Write the packed store of an imported data set.
 
     An interrupted run continues where it stopped: chunks that are on disk are not done again.
@@ -73,6 +90,9 @@ def prepare(dataset_dir: Path, out: Path, settings: PrepareSettings | None = Non
         The store, a directory or a link to one; it appears when it is complete.
     settings
         Window, masks, weights and workers.
+    measure
+        What finds the falloff of the signal in the packed images, if `settings` ask for it:
+        `reconstruct.falloff.measure_falloff`, which needs maps and is none of this package's.
 
     Raises
     ------
@@ -102,7 +122,7 @@ def prepare(dataset_dir: Path, out: Path, settings: PrepareSettings | None = Non
         packed = Packed(work, images["coefficient_count"].to_numpy(np.int64))
         _fill(work, packed, images, job, scale, settings.workers)
         write_parquet(work / "particles.parquet", particles)
-        write_parquet(work / "images.parquet", images.assign(crc32=packed.checksums()))
+        images = images.assign(crc32=packed.checksums(), falloff_scale=1.0, falloff_bfactor_A2=0.0)
         record = {
             **_figures(particles, images, box),
             "scale": scale,
@@ -111,6 +131,12 @@ def prepare(dataset_dir: Path, out: Path, settings: PrepareSettings | None = Non
             "settings": settings.model_dump(),
             "source": key,
         }
+        if measure is not None and settings.falloff:
+            store = Store(work, record, particles, images)
+            found = measure(store)
+            images = images.assign(**found.columns(store.images, store.image_tomograms))
+            write_json(work / "falloff.json", found.record())
+        write_parquet(work / "images.parquet", images)
         write_sealed_json(work / "store.json", record)
         if out.exists():
             remove_directory(out)

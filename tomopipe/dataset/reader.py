@@ -193,7 +193,7 @@ class Reader:
         total = len(choice.lattice)
         owner = torch.repeat_interleave(counts, output_size=total)
         row = image[owner]
-        transfer, noise, damage = self._transfer(row, lattice)
+        transfer, noise, damage, falloff = self._transfer(row, lattice)
         weight = damage if self._dose_weighting else torch.ones_like(damage)
         if self._cosine is not None:
             weight = weight * self._cosine[row]
@@ -206,9 +206,10 @@ class Reader:
             coefficient_image=owner,
             coefficient_lattice=lattice,
             data=self._coefficients(choice, row, lattice),
-            ctf=transfer,
+            ctf=transfer if falloff is None else transfer * falloff,
             noise=noise,
             damage=damage,
+            falloff=falloff,
             weight=weight,
             kept=lattice < self._kept[row],
             view=self._views[image],

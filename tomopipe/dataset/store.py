@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,14 @@ from tomopipe.errors import StateError
 from tomopipe.io.atomic import read_parquet, read_sealed_json
 from tomopipe.physics.fourier import HalfPlane, half_plane
 
-STEP_FORMAT = 1
+STEP_FORMAT = 2
 _VIEW = [f"view_{i}{j}" for i in range(3) for j in range(3)]
 # names and origins of images, half of a large table, stay on disk
 _COLUMNS = [
     *_VIEW,
     *CTF_COLUMNS,
     *("dose_e_per_A2", "tilt_degrees", "scale", "pixel_size_angstrom"),
+    *("falloff_scale", "falloff_bfactor_A2"),
     *("premultiplied", "dose_weighted", "coefficient_start", "coefficient_count", "kept_count"),
 ]
 
@@ -116,6 +117,10 @@ class Store:
         rows = np.repeat(keep, self.images_per_particle)
         return Store(self.path, self.meta, self.particles[keep], self.images[rows])
 
+    def with_columns(self, columns: Mapping[str, NDArray[np.float64]]) -> Store:
+        """The same view with other values, `(n_images,)` each, in its table of images."""
+        return Store(self.path, self.meta, self.particles, self.images.assign(**columns))
+
     @property
     def n_particles(self) -> int:
         """Number of particles of this view."""
@@ -145,6 +150,11 @@ class Store:
     def n_lattice(self) -> int:
         """Points in the half plane."""
         return len(self.lattice)
+
+    @property
+    def image_tomograms(self) -> NDArray[np.object_]:
+        """`(n_images,)` tomogram of each image."""
+        return np.repeat(self.tomograms, self.images_per_particle)
 
     @cached_property
     def starts(self) -> NDArray[np.int64]:

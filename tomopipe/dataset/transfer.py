@@ -67,6 +67,7 @@ class TransferTable:
         pixel = column(images, "pixel_size_angstrom")
         self._image = _image_numbers(images, pixel, box).float().to(device)
         self._decays = bool((self._image[_DECAY] != 0).any())
+        self._falloff = _falloff_numbers(images, pixel, box, device)
         self._premultiplied = _flag(images, "premultiplied", device)
         self._dose_weighted = _flag(images, "dose_weighted", device)
         kx, ky = lattice.double().unbind(-1)
@@ -80,10 +81,13 @@ class TransferTable:
         self._inverse_dose = self._inverse_dose.float().to(device)
         self._group = torch.from_numpy(group.reshape(-1)).to(device) if len(sizes) > 1 else None
 
-    def __call__(self, image: Tensor, lattice: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Transfer as stored, variance of white noise as stored, and damage, each `(C,)` float32.
+    def __call__(
+        self, image: Tensor, lattice: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Transfer, variance of white noise, damage, and falloff, each `(C,)` float32.
 
-        Transfer is CTF · scale; both have gone through what was done to the images before import.
+        Transfer is CTF · scale; it and the variance have gone through what was done to the images
+        before import. The falloff is None where none was measured in any image.
 
         Parameters
         ----------
@@ -114,7 +118,11 @@ class TransferTable:
         if self._dose_weighted is not None:
             factor = torch.where(self._dose_weighted[image], damage, 1.0)
             transfer, noise = transfer * factor, noise * factor**2
-        return transfer, noise, damage
+        falloff = None
+        if self._falloff is not None:
+            scale, decay = self._falloff.index_select(1, image)
+            falloff = scale * torch.exp(-decay * power[_SQUARED])
+        return transfer, noise, damage, falloff
 
     def _delocalisation(self, number: Tensor, lattice: Tensor) -> Tensor:
         """Pixels `(C,)` by which the square of the CTF moves its second image: |grad 2 gamma|."""
@@ -161,6 +169,18 @@ def _image_numbers(images: pd.DataFrame, pixel: Tensor, box: int) -> Tensor:
     critical = critical_dose(one, voltage) / critical_dose(one, _REFERENCE_KV)
     rate = (0.5 * column(images, "dose_e_per_A2") / critical).nan_to_num(nan=0.0)
     return torch.cat([rows, rate[None]])
+
+
+def _falloff_numbers(
+    images: pd.DataFrame, pixel: Tensor, box: int, device: torch.device
+) -> Tensor | None:
+    """Scale and decay with k^2 of the signal, `(2, n)` float32; None where all show it alike."""
+    if "falloff_scale" not in images:  # nothing is measured before images are packed
+        return None
+    scale, bfactor = column(images, "falloff_scale"), column(images, "falloff_bfactor_A2")
+    if bool((scale == 1).all() and (bfactor == 0).all()):
+        return None
+    return torch.stack([scale, bfactor / 4 / (box * pixel) ** 2]).float().to(device)
 
 
 def _flag(images: pd.DataFrame, name: str, device: torch.device) -> Tensor | None:

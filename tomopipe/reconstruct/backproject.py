@@ -116,6 +116,7 @@ def accumulate(
     particles: Sequence[int] | NDArray[np.integer],
     *,
     operators: Tensor | None = None,
+    undamped: bool = False,
     device: torch.device | str = "cpu",
     reader: Store | Reader | None = None,
     progress: Progress | None = None,
@@ -130,6 +131,9 @@ def accumulate(
         What goes in.
     operators
         `(g, 3, 3)` rotations of a symmetry group: every image is put into the sums once for each.
+    undamped
+        Make up for what the signal has lost (`Batch.back_projection`) instead of counting weak
+        images less (`Batch.map_weights`).
     device
         Where the sums are.
     reader
@@ -151,7 +155,8 @@ def accumulate(
         total, fresh = empty_grid(m, 3, device), empty_grid(m, 3, device)
         for part in parts[first::workers]:
             # each batch by itself first: small terms would be lost beside a sum of millions
-            add_batch(source.batch(part, inside=True), fresh.zero_(), m, operators)
+            batch = source.batch(part, inside=True)
+            add_batch(batch, fresh.zero_(), m, operators, undamped=undamped)
             total += fresh
             if progress is not None:
                 progress.advance(len(part))
@@ -179,9 +184,11 @@ def completed(total: Tensor, box: int) -> Sums:
     return Sums(torch.complex(total[0], total[1]), total[2].clone(), box)
 
 
-def add_batch(batch: Batch, grid: Tensor, m: int, operators: Tensor | None) -> None:
+def add_batch(
+    batch: Batch, grid: Tensor, m: int, operators: Tensor | None, *, undamped: bool = False
+) -> None:
     """Spread data (real, imaginary) and weights of a batch on the padded grid."""
-    a, b = batch.back_projection()
+    a, b = batch.back_projection() if undamped else batch.map_weights()
     values = [batch.data[:, 0] * a, batch.data[:, 1] * a, b]
     points = batch.points()
     if operators is None:

@@ -75,7 +75,7 @@ def lines(
     body += [_curve(s, x, y) for s in series]
     body += [_mark(m, x, y) for m in marks]
     legend = _legend([(s.label, s.colour, s.dashed) for s in series]) if len(series) > 1 else ""
-    return _svg("".join(body), title) + Markup(legend)
+    return svg("".join(body), title) + Markup(legend)
 
 
 def bars(
@@ -98,7 +98,7 @@ def bars(
             f'<rect x="{left + 0.5:.1f}" y="{top:.1f}" width="{max(right - left - 1, 0.8):.1f}" '
             f'height="{max(base - top, 0):.1f}" fill="{colour}"><title>{escape(tip)}</title></rect>'
         )
-    return _svg(_frame(x, y) + "".join(drawn), title)
+    return svg(_frame(x, y) + "".join(drawn), title)
 
 
 def dots(
@@ -116,7 +116,7 @@ def dots(
         for a, b, c in zip(xs, ys, colours, strict=True)
         if np.isfinite(a) and np.isfinite(b)
     )
-    return _svg(_frame(x, y) + body, title)
+    return svg(_frame(x, y) + body, title)
 
 
 def stacked(
@@ -154,7 +154,7 @@ def stacked(
         tall += height + gap
     entries = [(n, c, False) for n, c in zip(names, colours, strict=True)]
     legend = _legend(entries) if len(entries) > 1 else ""
-    return _svg("".join(parts), title, width=width, height=tall, wide=True) + Markup(legend)
+    return svg("".join(parts), title, width=width, height=tall, wide=True) + Markup(legend)
 
 
 def shorten(text: str, length: int) -> str:
@@ -173,9 +173,10 @@ def _y(scale: Axis, value: float) -> float:
     return scale.place(float(value), HEIGHT - BOTTOM, TOP)
 
 
-def _svg(
+def svg(
     body: str, title: str, *, width: int = WIDTH, height: int = HEIGHT, wide: bool = False
 ) -> Markup:
+    """A chart around its `body`, in pixels; `title` is for screen readers."""
     kind = "chart wide" if wide else "chart"
     return Markup(
         f'<svg class="{kind}" viewBox="0 0 {width} {height}" role="img" '

@@ -92,6 +92,7 @@ def _dataset(config: Config, results: Path, name: str, tables: bool) -> DatasetR
         images=_table(path / "images.parquet", tables, _IMAGE_COLUMNS),
         info=_if_there(path / "import.json", read_json) or {},
         truth=_table(results / known / "truth.parquet", tables) if known else None,
+        falloff=_if_there(path / "store/falloff.json", read_json),
         lineage=_lineage(path),
     )
 

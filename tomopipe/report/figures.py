@@ -33,7 +33,8 @@ def histogram(values: npt.ArrayLike, label: str, what: str, *, bins: int = 30) -
     low, high = float(finite.min()), float(finite.max())
     whole = bool(np.all(finite == np.round(finite))) and high - low < 80
     edges = _edges(np.unique(finite.round(6)), bins, whole=whole)
-    counts, _ = np.histogram(finite, edges)
+    # places are rounded, so that the smallest and the largest value may lie just outside
+    counts, _ = np.histogram(finite.clip(edges[0], edges[-1]), edges)
     x = axis([low, high], label) if high > low else Axis(edges[0], edges[-1], label)
     ticks = x.ticks or {low: f"{low:g}"}
     if whole:  # between two counts there is nothing to name

@@ -16,7 +16,7 @@ State = Literal["done", "unfinished", "not run", "waiting"]
 
 @dataclass(frozen=True)
 class DatasetRecord:
-    """Particles, images, the import, and the truth (uid, state, coordinate, junk)."""
+    """Particles, images, import, truth (uid, state, coordinate, junk), falloff of the signal."""
 
     name: str
     about: str
@@ -25,6 +25,7 @@ class DatasetRecord:
     images: pd.DataFrame | None
     info: dict[str, Any]
     truth: pd.DataFrame | None
+    falloff: dict[str, Any] | None = None
     lineage: tuple[Lineage, ...] = ()
 
 

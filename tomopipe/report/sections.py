@@ -23,6 +23,7 @@ from tomopipe.report.cards import (
 )
 from tomopipe.report.classes import Classes, classes
 from tomopipe.report.cycles import cycle, cycle_figure, without_copies
+from tomopipe.report.falloff import falloff_figures, falloff_sentence
 from tomopipe.report.latent import latent_plot
 from tomopipe.report.provenance import Step, decision, steps
 from tomopipe.report.records import AnalysisRecord, BranchRecord, DatasetRecord, ModelRecord, Record
@@ -88,7 +89,7 @@ class BranchSection:
 
 
 def dataset_section(dataset: DatasetRecord, uids: list[str]) -> DatasetSection:
-    """Data quality: tilts per particle, dose, defocus, tilt angles, particles per tomogram.
+    """Data quality: tilts per particle, dose, defocus, tilt angles, falloff, tomograms.
 
     `uids` are those of particles that latent plots draw.
     """
@@ -100,12 +101,13 @@ def dataset_section(dataset: DatasetRecord, uids: list[str]) -> DatasetSection:
         _add(charts, "Dose", images, "dose_e_per_A2", "accumulated dose (e⁻/Å²)", "images")
         _add(charts, "Defocus", images, "defocus_u_angstrom", "defocus U (µm)", "images", 1e-4)
         _add(charts, "Stage tilt", images, "tilt_degrees", "tilt (°)", "images")
+    charts += falloff_figures(dataset)
     names = ("dialect", "box", "contrast", "star")
     known = {n: dataset.info[n] for n in names if dataset.info.get(n) is not None}
     return DatasetSection(
         name=dataset.name,
         about=dataset.about,
-        sentence=dataset_sentence(dataset),
+        sentence=f"{dataset_sentence(dataset)} {falloff_sentence(dataset)}".strip(),
         figures=charts,
         tomograms=None if particles is None else figures.tomogram_counts(particles["tomogram"]),
         info=[(name, str(value)) for name, value in known.items()],

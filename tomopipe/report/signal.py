@@ -13,8 +13,9 @@ _RATIO, _SIGMAS = 1.5, 4.0  # of the largest to the smallest, and of their diffe
 def signal_sentence(branch: BranchRecord, dataset: DatasetRecord) -> str:
     """Say so where the signal of kept particles depends on the tomogram; else nothing.
 
-    The signal is that of `junk_particles.parquet`: 1 for the mean of the good clusters. No model
-    here knows of such differences, and takes them for structure.
+    The signal is that of `junk_particles.parquet`: 1 for the mean of the good clusters. Models may
+    know the B-factor of a tomogram (`report/falloff.py`), but not its scale, and may take a
+    difference of scale for structure.
     """
     found, particles, selection = branch.signal, dataset.particles, branch.selection
     if found is None or particles is None or selection is None or selection.stale:
@@ -31,9 +32,9 @@ def signal_sentence(branch: BranchRecord, dataset: DatasetRecord) -> str:
         return ""
     return (
         f"Kept particles of tomogram {signal.index[0]} show {_number(low)} of the usual signal, "
-        f"those of {signal.index[-1]} {_number(high)}: no model here knows of such differences of "
-        "ice or crowding, and may show them as heterogeneity. Colour the latents by tomogram "
-        "before you believe a component."
+        f"those of {signal.index[-1]} {_number(high)}: no model here knows of tomograms that are "
+        "weaker at all resolutions alike, as from ice or crowding, so that this may look like "
+        "heterogeneity. Colour the latents by tomogram before you believe a component."
     )
 
 

@@ -8,7 +8,7 @@ Memory and disk are those of docs/scale.md. Measured on small sets: far beyond t
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tomopipe.config.linear import LinearSettings
 from tomopipe.config.training import HeterogeneousSettings
@@ -17,6 +17,7 @@ from tomopipe.suggest.seen import Seen
 # (seconds to begin with, per 10^6 kept coefficients, per 10^6 voxels of the box), one core
 PREPARE = (0.40, 0.373, 1.27)
 CONSENSUS = (0.10, 0.221, 6.17)
+FALLOFF, FALLOFF_IMAGES = (0.20, 0.90, 12.0), 200_000  # of at most so many images
 LINEAR_STATISTICS = (0.13, 0.429, 2.62)
 LINEAR_ROUND = (0.0, 0.018, 1.89)  # of the linear model with K = 6 components
 TRAINING_EPOCH = (0.0, 5.029, 0.0)  # with its embedding, 256 x 3 decoder
@@ -73,7 +74,7 @@ def estimate(seen: Seen, cores: int) -> list[Cost]:
         ("import", math.nan, max(rows, tables), 0.0),
         (
             "prepare",
-            _seconds(PREPARE, seen),
+            _seconds(PREPARE, seen) + _falloff_seconds(seen),
             tables + used["prepare"] * PREPARE_WORKER_GB,
             seen.coefficients * STORE_BYTES / 1e9,
         ),
@@ -98,6 +99,11 @@ def estimate(seen: Seen, cores: int) -> list[Cost]:
 def _seconds(slopes: tuple[float, float, float], seen: Seen) -> float:
     start, per_coefficients, per_voxels = slopes
     return start + per_coefficients * seen.coefficients / 1e6 + per_voxels * seen.box**3 / 1e6
+
+
+def _falloff_seconds(seen: Seen) -> float:
+    looked_at = min(1.0, FALLOFF_IMAGES / seen.images)
+    return _seconds(FALLOFF, replace(seen, coefficients=int(looked_at * seen.coefficients)))
 
 
 def _statistics(coefficients: int) -> tuple[float, float]:

@@ -1,0 +1,181 @@
+"""Factors of the signal, from what images show of a map: a few terms, and those of groups.
+
+The log of the factor of image i in shell s is
+
+    log m = -sum_j c_j x_ji y_js - s_g(i) - u_g(i) v_s,
+
+s the scale of a group, which is fitted so that u does not stand for it, and of no further use;
+and the log-likelihood A m - B m^2 / 2, summed over images and shells (`reconstruct/match.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from tomopipe.reconstruct.match import Match
+
+Array = NDArray[np.float64]
+Indices = NDArray[np.intp]
+
+_SIGMAS, _SIGMAS_GROUPS = 3.0, 4.0  # of what is not left out
+_PRIOR = 2.0  # standard deviation of the parameters: keeps the search within reach, no more
+_LARGEST = 4.0  # a log factor; what lies beyond has no slope
+
+Terms = Mapping[str, tuple[Array, Array]]  # x `(n_images,)` and y `(S,)` of each
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Numbers, their standard errors, and what is used of them: shrunk, or 0 where left out."""
+
+    value: Array
+    error: Array
+    used: Array
+
+    def times(self, unit: float) -> Estimate:
+        """In another unit."""
+        return Estimate(self.value * unit, self.error * unit, self.used * unit)
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Particle of each image `(n_images,)`, group of each particle, and shape v `(S,)`."""
+
+    particle: Indices
+    group: Indices
+    shape: Array
+
+    @property
+    def count(self) -> int:
+        """Number of groups."""
+        return int(self.group.max()) + 1
+
+    def together(self) -> Groups:
+        """All in one."""
+        return Groups(self.particle, np.zeros_like(self.group), self.shape)
+
+
+def significant_factors(
+    match: Match, terms: Terms, groups: Groups
+) -> tuple[dict[str, Estimate], Estimate]:
+    """Estimates `()` of the terms that count, and `(n_groups,)` of the groups against their mean.
+
+    A term counts beyond three standard errors; the least significant goes first, and the others are
+    estimated again without it. Groups count all together, by the scatter of their estimates
+    against its errors. What counts is shrunk by its error.
+    """
+    by_group = _apart(_Fit(match, terms, groups))
+    if not by_group.used.any():
+        groups = groups.together()
+    left = dict(terms)
+    while left:
+        value, error = _Fit(match, left, groups).shared()
+        sigmas = np.abs(value) / error
+        if sigmas.min() > _SIGMAS:
+            used = value * (1 - 1 / sigmas**2)
+            rows = zip(value, error, used, strict=True)
+            return {n: Estimate(*row) for n, row in zip(left, rows, strict=True)}, by_group
+        del left[list(left)[int(sigmas.argmin())]]
+    return {}, by_group
+
+
+def _apart(fit: _Fit) -> Estimate:
+    """Groups against their mean, by the spread between them (DerSimonian and Laird 1986)."""
+    value, error = fit.groups()
+    known = np.isfinite(error)
+    weight = np.where(known, 1 / error**2, 0.0)
+    free = int(known.sum()) - 1
+    if free < 1:
+        return Estimate(np.zeros_like(value), error, np.zeros_like(value))
+    value = value - np.average(value, weights=weight)
+    scatter = float(weight @ value**2)
+    excess = (scatter - free) / (weight.sum() - (weight**2).sum() / weight.sum())
+    counts = scatter > free + _SIGMAS_GROUPS * np.sqrt(2 * free)
+    used = np.where(known, value * excess / (excess + error**2), 0.0) if counts else 0 * value
+    return Estimate(value, error, used)
+
+
+class _Fit:
+    """The most likely factors under a wide prior."""
+
+    def __init__(self, match: Match, terms: Terms, groups: Groups) -> None:
+        self._match, self._groups = match, groups
+        n, shells = match.data.shape
+        self._x = np.array([x for x, _ in terms.values()]).reshape(-1, n)
+        self._y = np.array([y for _, y in terms.values()]).reshape(-1, shells)
+        self._v = np.stack([np.ones(shells), groups.shape])
+        self._of_image = groups.group[groups.particle]
+        start = np.zeros(len(self._x) + 2 * groups.count)
+        self._best = minimize(self._loss, start, jac=True, method="L-BFGS-B").x
+
+    def shared(self) -> tuple[Array, Array]:
+        """The terms and their errors, the groups' uncertainty included."""
+        slopes, of_group, inner, cross, outer = self._curvature()
+        # a particle's influence on the terms; the groups follow them, which Schur's complement says
+        ratio = np.linalg.solve(inner, cross)
+        own = np.einsum("pgj,pg->pj", ratio[self._groups.group], of_group)
+        schur = outer - np.einsum("tgj,tgk->jk", cross, ratio)
+        influence = np.linalg.solve(schur, (slopes - own).T)
+        return self._best[: len(self._x)], np.sqrt((influence**2).sum(1))
+
+    def groups(self) -> tuple[Array, Array]:
+        """Estimates of u, and errors from the scatter of a group's particles; of one, infinite."""
+        _, of_group, inner, _, _ = self._curvature()
+        group = self._groups.group
+        influence = np.linalg.solve(inner[group], of_group[..., None])[:, 1, 0]
+        count = np.bincount(group, minlength=self._groups.count)
+        square = np.bincount(group, influence**2, self._groups.count)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            error = np.sqrt(square * count / (count - 1))
+        return self._by_group(self._best)[:, 1], np.where(count > 1, error, np.inf)
+
+    def _by_group(self, parameters: Array) -> Array:
+        return parameters[len(self._x) :].reshape(-1, 2)
+
+    def _log(self, parameters: Array) -> Array:
+        shared = np.einsum("j,ji,js->is", parameters[: len(self._x)], self._x, self._y)
+        log: Array = -shared - self._by_group(parameters)[self._of_image] @ self._v
+        return log
+
+    def _loss(self, parameters: Array) -> tuple[float, Array]:
+        log = self._log(parameters)
+        factor = np.exp(log.clip(-_LARGEST, _LARGEST))
+        gained = self._match.data - self._match.model * factor / 2
+        slope = self._match.data * factor - self._match.model * factor**2
+        slope[np.abs(log) > _LARGEST] = 0
+        shared = np.einsum("ji,js,is->j", self._x, self._y, slope, optimize=True)
+        of_group = self._summed(self._of_image, slope @ self._v.T, self._groups.count)
+        prior = parameters / _PRIOR**2
+        loss = float(parameters @ prior) / 2 - float((gained * factor).sum())
+        return loss, np.concatenate([shared, of_group.reshape(-1)]) + prior
+
+    def _curvature(self) -> tuple[Array, Array, Array, Array, Array]:
+        """Slopes `(P, J)` and `(P, 2)` of particles; curvature by groups, both, and terms.
+
+        Those are `(G, 2, 2)`, `(G, 2, J)` and `(J, J)`.
+        """
+        factor = np.exp(self._log(self._best).clip(-_LARGEST, _LARGEST))
+        slope = self._match.data * factor - self._match.model * factor**2
+        curved = self._match.model * factor**2
+        x, y, v, count = self._x, self._y, self._v, self._groups.count
+        particle, particles = self._groups.particle, len(self._groups.group)
+        slopes = self._summed(particle, -x.T * (slope @ y.T), particles)
+        of_group = self._summed(particle, -slope @ v.T, particles)
+        inner = self._summed(self._of_image, np.einsum("is,gs,hs->igh", curved, v, v), count)
+        cross = np.einsum("is,gs,js,ji->igj", curved, v, y, x, optimize=True)
+        outer = np.einsum("is,js,ks,ji,ki->jk", curved, y, y, x, x, optimize=True)
+        inner += np.eye(2) / _PRIOR**2
+        outer += np.eye(len(x)) / _PRIOR**2
+        return slopes, of_group, inner, self._summed(self._of_image, cross, count), outer
+
+    @staticmethod
+    def _summed(owner: Indices, values: Array, count: int) -> Array:
+        """Sums `(count, ...)` of the rows `(n, ...)` of each owner."""
+        sums = np.zeros((count, *values.shape[1:]))
+        np.add.at(sums, owner, values)
+        return sums

@@ -1,0 +1,171 @@
+"""How the signal falls with tilt, dose and from tomogram to tomogram, measured against half-maps.
+
+An image of a tilted or exposed specimen, or of a tomogram that was aligned less well, shows less of
+the particle than CTF and dose weight say. Models that do not know of it take the difference for
+structure: the first component of a real set is then the tomogram. The transfer of an image of
+tomogram t is therefore multiplied with
+
+    exp(-c (1 / cos(tilt) - 1) - (d dose + B_t) k^2 / 4),
+
+c the thickness of the specimen over twice the electrons' mean free path (and what else falls with
+tilt), d a B-factor for each unit of dose beyond the usual damage, B_t the tomogram's B-factor
+against the others': what M estimates for each tilt and series (Tegunov et al., Nature Methods
+2021), with so few parameters that ten particles of a tomogram suffice. A scale of each tomogram is
+fitted with it and then left out on purpose: it would be its share of false picks, none of which is
+known yet. They make all frequencies weaker alike, a B-factor does not.
+
+Every image is compared with the map of the other half-set (`reconstruct/match.py`), so that its
+noise is in no sum; A / B of those sums is the factor, free of the maps' noise, and A m - B m^2 / 2
+the log-likelihood of a factor m. Errors come from the scatter between particles (sandwich
+estimate). What lies within three of them of nothing (tomograms: four) is left out and the others
+are shrunk by them, so that sets without such differences come out with none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tomopipe.dataset.store import Store
+from tomopipe.io.progress import Progress
+from tomopipe.reconstruct.factors import Estimate, Groups, significant_factors
+from tomopipe.reconstruct.match import Match, match_halves
+
+Array = NDArray[np.float64]
+
+MOST_IMAGES = 200_000  # more would take time and tell little
+PASSES = 2  # the maps of the second pass know what the first has found
+_LEAST_SHELLS = 3
+_STEEPEST = 75.0  # degrees; 1 / cos runs away beyond
+
+
+@dataclass(frozen=True)
+class Falloff:
+    """What was found; None for what was not.
+
+    Attributes
+    ----------
+    thickness
+        c, the factor of 1 / cos(tilt) - 1.
+    dose
+        d, Å^2 per e/Å^2.
+    tomograms
+        Table by tomogram, Å^2 against the mean: `bfactor_A2`, `error`, and `used` (0 throughout
+        where tomograms do not differ beyond their errors).
+    resolution_angstrom
+        To which it was measured; None where the half-maps agree in too few shells.
+    level
+        Scale and B-factor (Å^2) that a map of all images shows, and that count as 1 and 0.
+    """
+
+    thickness: Estimate | None = None
+    dose: Estimate | None = None
+    tomograms: pd.DataFrame | None = None
+    resolution_angstrom: float | None = None
+    level: tuple[float, float] = (1.0, 0.0)
+
+    def columns(self, images: pd.DataFrame, tomogram: NDArray[np.object_]) -> dict[str, Array]:
+        """`falloff_scale` and `falloff_bfactor_A2` of a table of images and their tomograms."""
+        scale, bfactor = np.ones(len(images)), np.zeros(len(images))
+        if self.thickness is not None:
+            scale = np.exp(-self.thickness.used * _thicker(images))
+        if self.dose is not None:
+            bfactor = self.dose.used * _dose(images)
+        if self.tomograms is not None:
+            bfactor = bfactor + self.tomograms["used"].reindex(tomogram).fillna(0.0).to_numpy()
+        return {
+            "falloff_scale": scale / self.level[0],
+            "falloff_bfactor_A2": bfactor - self.level[1],
+        }
+
+    def record(self) -> dict[str, Any]:
+        """What falloff.json says: numbers, and null for what was not found."""
+        terms = {"thickness": self.thickness, "dose": self.dose}
+        table = pd.DataFrame() if self.tomograms is None else self.tomograms
+        return {
+            **{name: None if term is None else vars(term) for name, term in terms.items()},
+            "tomograms": table.astype(object).where(np.isfinite(table), None).to_dict("index"),
+            "resolution_angstrom": self.resolution_angstrom,
+            "level": self.level,
+        }
+
+
+def measure_falloff(store: Store) -> Falloff:
+    """Measure the falloff of a store's signal; nothing where its half-maps hardly agree."""
+    store = _some(store)
+    found = Falloff()
+    if len(set(store.half.tolist())) < 2:
+        return found
+    with Progress(PASSES * 2 * store.n_particles, "falloff of the signal") as progress:
+        for _ in range(PASSES):
+            shown = store.with_columns(found.columns(store.images, store.image_tomograms))
+            match = match_halves(shown, store, progress)
+            if len(match.squared) < _LEAST_SHELLS:
+                return Falloff()
+            found = _fitted(match, store)
+    return found
+
+
+def _some(store: Store) -> Store:
+    """The store, or particles of it drawn evenly from all tomograms, always the same."""
+    if store.n_images <= MOST_IMAGES:
+        return store
+    order = np.random.default_rng(0).permutation(store.n_particles)
+    rank = pd.Series(store.tomograms[order]).groupby(store.tomograms[order]).cumcount().to_numpy()
+    order = order[np.argsort(rank, kind="stable")]
+    total = np.cumsum(store.images_per_particle[order])
+    return store.subset(list(store.uids[np.sort(order[total <= MOST_IMAGES])]))
+
+
+def _dose(images: pd.DataFrame) -> Array:
+    dose: Array = np.nan_to_num(images["dose_e_per_A2"].to_numpy(float))
+    return dose
+
+
+def _thicker(images: pd.DataFrame) -> Array:
+    """How much longer the electrons' way is than through the untilted specimen: 1 / cos - 1."""
+    tilt = np.abs(np.nan_to_num(images["tilt_degrees"].to_numpy(float)))
+    thicker: Array = 1 / np.cos(np.deg2rad(np.minimum(tilt, _STEEPEST))) - 1
+    return thicker
+
+
+def _fitted(match: Match, store: Store) -> Falloff:
+    """Estimates of what is beyond its errors, and zero for the rest."""
+    last = float(match.squared[-1])
+    shells = match.squared / last
+    dose = _dose(store.images)
+    most = max(float(dose.max()), 1e-9)
+    names, group = np.unique(store.tomograms.astype(str), return_inverse=True)
+    particle = np.repeat(np.arange(store.n_particles), store.images_per_particle)
+    terms = {
+        "thickness": (_thicker(store.images), np.ones_like(shells)),
+        "dose": (dose / most, shells),
+    }
+    found, tomograms = significant_factors(match, terms, Groups(particle, group, shells))
+    bfactor = 4 / last  # of log factor 1 at the last shell
+    table = pd.DataFrame(vars(tomograms.times(bfactor)), index=pd.Index(names, name="tomogram"))
+    dose_term = found.get("dose")
+    result = Falloff(
+        thickness=found.get("thickness"),
+        dose=None if dose_term is None else dose_term.times(bfactor / most),
+        tomograms=table.rename(columns={"value": "bfactor_A2"}),
+        resolution_angstrom=last**-0.5,
+    )
+    return replace(result, level=_level(result, match, store))
+
+
+def _level(found: Falloff, match: Match, store: Store) -> tuple[float, float]:
+    """What a map made with these weights shows, as scale and B-factor, to be taken as 1."""
+    scale, bfactor = found.columns(store.images, store.image_tomograms).values()
+    factor = scale[:, None] * np.exp(-bfactor[:, None] / 4 * match.squared)
+    weight = (match.model * factor**2).sum(0)
+    mean = weight / (match.model * factor).sum(0)
+    design = np.stack([np.ones_like(mean), -match.squared / 4], axis=1)
+    root = np.sqrt(weight.clip(min=0))[:, None]
+    usual = np.log(mean.clip(min=1e-6))[:, None]
+    solution = np.linalg.lstsq(design * root, usual * root, rcond=None)[0][:, 0]
+    return float(np.exp(solution[0])), float(solution[1])
