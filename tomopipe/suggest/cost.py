@@ -1,7 +1,7 @@
 """Rough cost of a run: time, memory and disk of each stage, from slopes that were measured.
 
 Times are the table of docs/benchmarks.md, "Cost against size" (`python -m benchmarks.scale`, one
-x86_64 core, 2026-11-29): seconds = start + a x 10^6 kept coefficients + b x 10^6 voxels (box^3).
+x86_64 core, 2026-11-30): seconds = start + a x 10^6 kept coefficients + b x 10^6 voxels (box^3).
 Memory and disk are those of docs/scale.md. Measured on small sets: far beyond them nothing was.
 """
 
@@ -15,13 +15,13 @@ from tomopipe.config.training import HeterogeneousSettings
 from tomopipe.suggest.seen import Seen
 
 # (seconds to begin with, per 10^6 kept coefficients, per 10^6 voxels of the box), one core
-PREPARE = (0.40, 0.373, 1.27)
-CONSENSUS = (0.10, 0.221, 6.17)
-FALLOFF, FALLOFF_IMAGES = (0.20, 0.90, 12.0), 200_000  # of at most so many images
-LINEAR_STATISTICS = (0.13, 0.429, 2.62)
-LINEAR_ROUND = (0.0, 0.018, 1.89)  # of the linear model with K = 6 components
-TRAINING_EPOCH = (0.0, 5.029, 0.0)  # with its embedding, 256 x 3 decoder
-COMPONENTS_EXPONENT = 1.17  # seconds of a round over components
+PREPARE = (0.30, 0.392, 0.0)
+CONSENSUS = (0.03, 0.210, 3.93)
+FALLOFF, FALLOFF_IMAGES = (0.0, 1.116, 3.55), 200_000  # of at most so many images
+LINEAR_STATISTICS = (0.15, 0.320, 2.24)
+LINEAR_ROUND = (0.0, 0.012, 1.50)  # of the linear model with K = 6 components
+TRAINING_EPOCH = (0.16, 4.014, 3.76)  # with its embedding, 256 x 3 decoder
+COMPONENTS_EXPONENT = 1.20  # seconds of a round over components
 MEASURED_COMPONENTS = 6
 # images a second of one core, from files to files, binning 2: docs/benchmarks.md, "Extraction"
 EXTRACT_IMAGES, EXTRACT_BOX = 576.0, 96
