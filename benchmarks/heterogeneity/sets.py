@@ -14,6 +14,8 @@ from tomopipe.config.importing import ImportSettings
 from tomopipe.config.simulate import SimulateSettings
 from tomopipe.dataset.importer import import_star
 from tomopipe.dataset.prepare import prepare
+from tomopipe.dataset.store import STEP_FORMAT
+from tomopipe.io.atomic import read_json
 from tomopipe.reconstruct.falloff import measure_falloff
 from tomopipe.simulate.particles import simulate_particles
 
@@ -93,13 +95,20 @@ def make(name: str, noise: str, seed: int, box: int, root: Path) -> Made:
         update={"snr": snr, "seed": seed, "box": box, "pixel_size_angstrom": 320 / box}
     )
     folder = root / f"{name}-{snr:g}-{seed}-{box}"
-    if not (folder / "store").is_dir():
+    if not (folder / "dataset" / "import.json").exists():
         simulate_particles(settings, folder / "raw")
         # bright, as simulated: what is measured here is not the guess of the contrast
         bright = ImportSettings(contrast="bright")
         import_star(folder / "raw" / "particles.star", folder / "dataset", bright)
+    if not _packed(folder / "store"):
         prepare(folder / "dataset", folder / "store", measure=measure_falloff)
     return Made(name, noise, seed, settings, folder)
+
+
+def _packed(store: Path) -> bool:
+    """Whether a store is there, and of this version's format."""
+    record = store / "store.json"
+    return record.exists() and read_json(record).get("step_format") == STEP_FORMAT
 
 
 def settings_of(name: str, maps: Path | None) -> SimulateSettings:

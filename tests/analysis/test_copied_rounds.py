@@ -10,6 +10,7 @@ import pytest
 from tomopipe import __version__
 from tomopipe.analysis.selection import settle
 from tomopipe.analysis.takeover import take_over
+from tomopipe.config.base import Section
 from tomopipe.errors import StateError
 from tomopipe.io.atomic import write_json, write_parquet, write_text
 
@@ -41,7 +42,7 @@ def rounds(tmp_path: Path) -> tuple[Path, Path]:
     judge(first, 2)
     settle(first)
     decide(first / "selection.yaml", "keep")
-    assert take_over("junk", second, first, {})
+    assert take_over("junk", second, first, Section())
     assert settle(second, first).decisions == {0: "keep", 1: "keep"}
     return first, second
 
@@ -59,7 +60,7 @@ def test_copied_decisions_are_in_nobody_s_way(rounds: tuple[Path, Path]) -> None
     """The first round leaves junk out after all: the second has other clusters, judged anew."""
     first, second = rounds
     decide(first / "selection.yaml", "junk")
-    assert not take_over("junk", second, None, {})
+    assert not take_over("junk", second, None, Section())
     judge(second, 3)
     found = settle(second, first)
     assert found.decisions == {0: "keep", 1: "keep", 2: "junk"}
@@ -70,7 +71,7 @@ def test_a_person_s_own_decisions_on_other_clusters_stay(rounds: tuple[Path, Pat
     first, second = rounds
     decide(second / "selection.yaml", "unsure")
     before = (second / "selection.yaml").read_text()
-    take_over("junk", second, None, {})
+    take_over("junk", second, None, Section())
     judge(second, 3)
     with pytest.raises(StateError, match="decided on other clusters"):
         settle(second, first)
@@ -83,6 +84,6 @@ def test_a_copied_fit_leaves_nothing_of_the_other_model(rounds: tuple[Path, Path
     write_text(first / "fit/spectrum.csv", "of the linear model")
     for name in ("linear/config.json", "snapshots/epoch_1", "notes.txt"):
         write_text(second / "fit" / name, "of a network, and mine")
-    assert take_over("fit", second, first, {})
+    assert take_over("fit", second, first, Section())
     left = {path.name for path in (second / "fit").iterdir()}
     assert left == {"fit.json", "spectrum.csv", "notes.txt"}

@@ -12,10 +12,13 @@ from tomopipe import __version__
 from tomopipe.analysis.selection import settle
 from tomopipe.analysis.takeover import _READS, _RECORDS, take_over, taken_over
 from tomopipe.cli.main import main
+from tomopipe.config.base import Section
 from tomopipe.config.linear import LinearSettings
 from tomopipe.io.atomic import write_json, write_parquet
 
-SETTINGS = LinearSettings().model_dump(mode="json")
+LINEAR = LinearSettings()
+SETTINGS = LINEAR.model_dump(mode="json")
+NONE = Section()  # of a stage without settings
 UIDS = ["t/0", "t/1", "t/2"]
 
 READS = [
@@ -58,9 +61,9 @@ def rounds(tmp_path: Path) -> tuple[Path, Path]:
 
 def test_the_same_is_copied_and_recorded(rounds: tuple[Path, Path]) -> None:
     first, second = rounds
-    assert take_over("linear", second, first, SETTINGS)
-    assert take_over("analysis", second, first, {})
-    assert take_over("junk", second, first, {})
+    assert take_over("linear", second, first, LINEAR)
+    assert take_over("analysis", second, first, NONE)
+    assert take_over("junk", second, first, NONE)
     assert (second / "linear/latents.parquet").read_text() == "latents"
     assert taken_over(second) == {"linear": "first", "analysis": "first", "junk": "first"}
     # a copy of its own, younger than what it is made of
@@ -72,11 +75,11 @@ def test_the_same_is_copied_and_recorded(rounds: tuple[Path, Path]) -> None:
 @pytest.mark.parametrize("change", ["particles", "settings", "version", "missing"])
 def test_anything_else_is_not(change: str, rounds: tuple[Path, Path]) -> None:
     first, second = rounds
-    wanted = dict(SETTINGS)
+    wanted = LINEAR
     if change == "particles":
         select(second, [True, False, False])
     elif change == "settings":
-        wanted["components"] = 9
+        wanted = LinearSettings(components=9)
     elif change == "version":
         write_json(first / "linear/config.json", {"settings": SETTINGS, "version": "0"})
     else:
@@ -93,12 +96,12 @@ def test_what_a_stage_reads_must_be_taken_over_too(
     if stage != "junk":
         write_json(first / stage / _RECORDS[stage], {"settings": {}, "version": __version__})
     (second / read).mkdir()
-    assert not take_over(stage, second, first, {})
+    assert not take_over(stage, second, first, NONE)
     record = second / "taken_over" / f"{read}.json"
     write_json(record, {"from": "third"})
-    assert not take_over(stage, second, first, {})
+    assert not take_over(stage, second, first, NONE)
     write_json(record, {"from": "first"})
-    assert take_over(stage, second, first, {})
+    assert take_over(stage, second, first, NONE)
 
 
 def test_every_stage_and_what_it_reads_is_tried() -> None:
@@ -107,8 +110,8 @@ def test_every_stage_and_what_it_reads_is_tried() -> None:
 
 def test_a_result_that_is_made_anew_is_no_longer_taken_over(rounds: tuple[Path, Path]) -> None:
     first, second = rounds
-    assert take_over("linear", second, first, SETTINGS)
-    assert not take_over("linear", second, None, SETTINGS)
+    assert take_over("linear", second, first, LINEAR)
+    assert not take_over("linear", second, None, LINEAR)
     assert taken_over(second) == {}
 
 
@@ -118,7 +121,7 @@ def test_decisions_go_with_what_was_taken_over_but_a_person_s_own_stay(
     first, second = rounds
     theirs, mine = first / "selection.yaml", second / "selection.yaml"
     theirs.write_text(theirs.read_text().replace("decision: keep", "decision: unsure", 1))
-    for stage, settings in (("linear", SETTINGS), ("analysis", {}), ("junk", {})):
+    for stage, settings in (("linear", LINEAR), ("analysis", NONE), ("junk", NONE)):
         assert take_over(stage, second, first, settings)
     assert settle(second, first).person
     assert mine.read_bytes() == theirs.read_bytes()
@@ -127,13 +130,13 @@ def test_decisions_go_with_what_was_taken_over_but_a_person_s_own_stay(
     assert "decision: junk" in mine.read_text()
     # judged anew, nothing of the other branch counts
     mine.unlink()
-    take_over("junk", second, None, {})
+    take_over("junk", second, None, NONE)
     assert not settle(second, first).person
 
 
 def test_of_several_processes_one_writes(rounds: tuple[Path, Path]) -> None:
     first, second = rounds
-    assert take_over("linear", second, first, SETTINGS, leads=False)
+    assert take_over("linear", second, first, LINEAR, leads=False)
     assert not (second / "linear").exists()
 
 

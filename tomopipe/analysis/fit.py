@@ -19,7 +19,7 @@ from tomopipe.analysis.takeover import OF_ONE_MODEL
 from tomopipe.config.analysis import AnalysisSettings
 from tomopipe.config.fit import FitSettings
 from tomopipe.config.linear import LinearSettings
-from tomopipe.config.training import UNRELATED, HeterogeneousSettings
+from tomopipe.config.training import HeterogeneousSettings
 from tomopipe.dataset.store import Store
 from tomopipe.io.atomic import (
     atomic_directory,
@@ -149,14 +149,14 @@ def _models(
 ) -> tuple[Path, Comparison | None]:
     """Fit both models below `work`, or what is left to do of them; folder of the better one."""
     linear, network = work / "linear", work / "network"
-    if not _is_done(linear, settings.linear, store, {"scratch"}):
+    if not _is_done(linear, settings.linear, store):
         if network.exists():
             remove_directory(network)  # it began from another linear model
         fit_linear(store.path, linear, settings.linear, uids, device)
     wanted = settings.heterogeneous
     if not wants_network(settings, device) or not can_compare(store, wanted):
         return linear, None
-    if not _is_done(network, wanted, store, UNRELATED):
+    if not _is_done(network, wanted, store):
         train_heterogeneous(store.path, network, wanted, uids, linear=linear, device=str(device))
     compared = compare(store, linear, network, device)
     return network if compared.network_wins else linear, compared
@@ -195,22 +195,15 @@ def reason(settings: FitSettings, device: torch.device, compared: Comparison | N
     return f"The linear model was taken: the network predicts {word} {figures}."
 
 
-def _is_done(
-    model: Path,
-    settings: LinearSettings | HeterogeneousSettings,
-    store: Store,
-    unrelated: set[str],
-) -> bool:
-    """Whether an interrupted fit has left this model; `unrelated` settings change no number."""
+def _is_done(model: Path, settings: LinearSettings | HeterogeneousSettings, store: Store) -> bool:
+    """Whether an interrupted fit has left this model."""
     if not (model / "config.json").is_file():
         return False
     record = read_json(model / "config.json")
-    made = {k: v for k, v in record.get("settings", {}).items() if k not in unrelated}
     wanted = {
         "version": __version__,
         "particles": fingerprint(list(store.uids)),
         "store": fingerprint(store.meta),
     }
-    return made == settings.model_dump(mode="json", exclude=unrelated) and all(
-        record.get(name) == value for name, value in wanted.items()
-    )
+    same = all(record.get(name) == value for name, value in wanted.items())
+    return same and settings.decide_as(record.get("settings", {}))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tomopipe import __version__
+from tomopipe.config.base import Section
 from tomopipe.io.atomic import atomic_directory, atomic_path, read_json, read_parquet, write_json
 
 FOLDER = "taken_over"  # of a branch, with a record for each stage that it took over
@@ -41,7 +42,7 @@ def take_over(
     stage: str,
     branch: Path,
     source: Path | None,
-    settings: Mapping[str, Any],
+    settings: Section,
     *,
     leads: bool = True,
 ) -> bool:
@@ -57,7 +58,7 @@ def take_over(
     branch, source
         Folders of both branches, each with `selected.parquet`; without a source nothing is taken.
     settings
-        Of the stage, as JSON has them.
+        Of the stage; those that decide nothing may differ.
     leads
         Whether this process is the one of several that writes.
 
@@ -78,7 +79,7 @@ def take_over(
     return True
 
 
-def _would_be_same(stage: str, branch: Path, source: Path, settings: Mapping[str, Any]) -> bool:
+def _would_be_same(stage: str, branch: Path, source: Path, settings: Section) -> bool:
     read = [name for name in _READS.get(stage, ()) if (branch / name).is_dir()]
     return (
         _same_particles(branch, source)
@@ -109,18 +110,20 @@ def _same_particles(branch: Path, source: Path) -> bool:
     return bool(own.equals(other))
 
 
-def _folder_is(record: Path, settings: Mapping[str, Any]) -> bool:
+def _folder_is(record: Path, settings: Section) -> bool:
     """Whether a stage's record is of this version and of these settings."""
-    found = read_json(record) if record.is_file() else {}
-    return bool(found.get("settings") == settings and found.get("version") == __version__)
+    return record.is_file() and _made_with(read_json(record), settings)
 
 
-def _junk_is(source: Path, settings: Mapping[str, Any]) -> bool:
+def _junk_is(source: Path, settings: Section) -> bool:
     """Whether clusters were judged by this version and with these settings."""
     if not all((source / name).is_file() for name in _JUNK):
         return False
-    found = read_parquet(source / "junk.parquet").attrs
-    return bool(found.get("settings") == settings and found.get("version") == __version__)
+    return _made_with(read_parquet(source / "junk.parquet").attrs, settings)
+
+
+def _made_with(record: Mapping[Any, Any], settings: Section) -> bool:
+    return record.get("version") == __version__ and settings.decide_as(record.get("settings", {}))
 
 
 def _copy(stage: str, branch: Path, source: Path) -> None:

@@ -103,8 +103,7 @@ def is_taken_over(args: argparse.Namespace, stage: str, settings: Section) -> bo
     from tomopipe.analysis.takeover import take_over
 
     leads = os.environ.get("RANK", "0") == "0"  # of the processes of torchrun
-    wanted = settings.model_dump(mode="json")
-    done = take_over(stage, args.out.parent, args.same_as, wanted, leads=leads)
+    done = take_over(stage, args.out.parent, args.same_as, settings, leads=leads)
     if done:
         print(f"{stage}: taken over from {args.same_as}: same particles, same settings")
     return done

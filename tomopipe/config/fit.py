@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -42,6 +42,12 @@ class FitSettings(Section):
         description="settings of the network; its `device` is also that of the linear model",
     )
     seed: Seed = Field(0, description="seed of the clusters")
+
+    def undeciding(self) -> dict[str, Any]:
+        """As always, but the device decides whether `network: auto` trains a network."""
+        found = super().undeciding()
+        idle = {name: True for name in found["heterogeneous"] if name != "device"}
+        return found | {"heterogeneous": idle}
 
     @property
     def wants_gpu(self) -> bool:

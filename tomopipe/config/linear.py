@@ -23,6 +23,9 @@ class ConsensusSettings(Section):
 class LinearSettings(Section):
     """Probabilistic principal components of the volume, by expectation maximisation."""
 
+    # memory_gb decides how exact the statistics are
+    undecided = frozenset({"scratch"})
+
     components: int = Field(6, ge=1, le=64, description="components K of the linear subspace")
     rounds: int = Field(30, ge=1, description="rounds of expectation maximisation")
     prior: float = Field(

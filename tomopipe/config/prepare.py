@@ -10,6 +10,8 @@ from tomopipe.config.base import Section
 class PrepareSettings(Section):
     """How images become the packed half-plane coefficients that every model reads."""
 
+    undecided = frozenset({"workers"})
+
     window_inner: float = Field(
         0.8,
         gt=0,

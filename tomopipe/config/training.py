@@ -8,12 +8,11 @@ from pydantic import Field, model_validator
 
 from tomopipe.config.base import Section, Seed
 
-# settings that change how a training is carried out, not what it computes
-UNRELATED = {"device", "checkpoint_minutes", "tensorboard", "memory_gb"}
-
 
 class TrainingSettings(Section):
     """What training is, whichever network is trained."""
+
+    undecided = frozenset({"device", "checkpoint_minutes", "tensorboard", "memory_gb"})
 
     epochs: int = Field(30, ge=1, description="passes over the particles")
     batch: int = Field(4, ge=1, description="particles per step, over all processes")

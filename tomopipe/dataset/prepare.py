@@ -150,7 +150,7 @@ def _key(dataset_dir: Path, settings: PrepareSettings) -> str:
     """What a store depends on: where it differs, work that was begun is begun anew."""
     return fingerprint(
         STEP_FORMAT,
-        settings.model_dump(exclude={"workers"}),
+        settings.deciding(),
         dataset_dir / "images.parquet",
         dataset_dir / "import.json",
     )

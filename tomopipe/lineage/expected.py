@@ -5,18 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
-
 from tomopipe.config import Config
 from tomopipe.config.analysis import Select
+from tomopipe.config.base import Section
 from tomopipe.config.branch import RESULTS
-from tomopipe.config.training import UNRELATED
 from tomopipe.lineage.record import FILE, Record, absolute
 
-# settings that say how a step is carried out, not what comes out, by their last names
-_UNRELATED = UNRELATED | {"workers", "scratch"}
-# but for these: how exact the statistics are, and whether `network: auto` trains a network
-_DECIDING = ("linear.memory_gb", "fit.heterogeneous.device")
 # what the workflow asks for steps outside branches by; a folder itself where that is the output
 _TARGETS: dict[str, str] = {
     "simulate_tilt_series": "tomograms.star",
@@ -43,28 +37,28 @@ def target(record: Record) -> Path | None:
     return folder / name if name else folder
 
 
-def settings_wanted(config: Config, root: Path, record: Record) -> dict[str, Any] | None:
+def settings_wanted(config: Config, root: Path, record: Record) -> Section | None:
     """Settings that a config has for a step; None where it does not have the step."""
     match record.path.relative_to(root).parts:
         case ("branches", branch, *_) if branch in config.branches:
-            return _dump(_of_branch(config, branch, record.lineage.step))
+            return _of_branch(config, branch, record.lineage.step)
         case ("datasets", name, *inside) if name in config.datasets:
-            return _dump(_of_dataset(config, name, inside))
+            return _of_dataset(config, name, inside)
         case ("tilt_series", name, *_) if name in config.tilt_series:
-            return _dump(config.tilt_series[name].simulate)
+            return config.tilt_series[name].simulate
         case (_,) if record.lineage.step in ("report", "recovery"):
-            return _dump(config)
+            return config
     return None
 
 
-def _of_branch(config: Config, branch: str, step: str) -> BaseModel | None:
+def _of_branch(config: Config, branch: str, step: str) -> Section | None:
     if step == "select":
         return config.select_of(branch) or Select()
     stage = next((s for s in config.branches[branch].stages if s == step), None)
     return config.branches[branch].settings(stage) if stage else None
 
 
-def _of_dataset(config: Config, name: str, inside: list[str]) -> BaseModel | None:
+def _of_dataset(config: Config, name: str, inside: list[str]) -> Section | None:
     dataset = config.datasets[name]
     match inside:
         case [file] if file == FILE:
@@ -79,22 +73,16 @@ def _of_dataset(config: Config, name: str, inside: list[str]) -> BaseModel | Non
     return None
 
 
-def _dump(settings: BaseModel | None) -> dict[str, Any] | None:
-    return settings.model_dump(mode="json", by_alias=True) if settings is not None else None
-
-
-def differences(step: str, made: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
-    """Settings of a step that differ, as `name: 3, the config has 5`."""
-    one, other = _flat(made), _flat(wanted)
+def differences(made: dict[str, Any], wanted: Section) -> list[str]:
+    """Settings that differ and decide the result, as `name: 3, the config has 5`."""
+    one, other = _flat(made), _flat(wanted.model_dump(mode="json", by_alias=True))
+    deciding = wanted.model_dump(mode="json", by_alias=True, exclude=wanted.undeciding())
+    idle = other.keys() - _flat(deciding).keys()
     return [
         f"{name}: {one.get(name)}, the config has {other.get(name)}"
         for name in [*one, *(name for name in other if name not in one)]
-        if one.get(name) != other.get(name) and _decides(f"{step}.{name}")
+        if one.get(name) != other.get(name) and name not in idle
     ]
-
-
-def _decides(name: str) -> bool:
-    return name.endswith(_DECIDING) or name.rsplit(".", 1)[-1] not in _UNRELATED
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -237,7 +237,7 @@ def _settings(record: Record, root: Path, config: Config | None) -> Iterator[Fin
     wanted = settings_wanted(config, root, record) if config is not None else None
     if wanted is None or not record.lineage.settings:
         return
-    other = differences(record.lineage.step, record.lineage.settings, wanted)
+    other = differences(record.lineage.settings, wanted)
     if other:
         more = f", and {len(other) - 1} more" if len(other) > 1 else ""
         place = target(record) or record.path.parent

@@ -14,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 
 from tomopipe.config.training import (
-    UNRELATED,
     HeterogeneousSettings,
     HomogeneousSettings,
     TrainingSettings,
@@ -285,7 +284,7 @@ def _state(
     inputs: Sequence[Path | None],
 ) -> RunState:
     """The run's state directory, tied to everything its result depends on."""
-    identity: dict[str, Any] = settings.model_dump(mode="json", exclude=UNRELATED)
+    identity: dict[str, Any] = settings.deciding()
     identity["particles"] = fingerprint(list(store.uids))
     identity["store"] = fingerprint(store.meta)
     for number, path in enumerate(inputs):

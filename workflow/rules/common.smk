@@ -13,7 +13,6 @@ from tomopipe.config import STEP_FORMAT, parse_config
 from tomopipe.config.branch import RESULTS
 from tomopipe.config.cycles import replicates_of, taken_from
 from tomopipe.config.summary import waiting_words
-from tomopipe.config.training import UNRELATED
 from tomopipe.config.yaml_text import repeated_key
 from tomopipe.errors import ConfigError, StateError
 from tomopipe.io.results import check_results

@@ -113,7 +113,7 @@ def dataset_settings(section):
 
     def of(wildcards):
         settings = getattr(CONFIG.datasets[wildcards.dataset], section)
-        return settings.model_dump_json(exclude={"workers"})
+        return settings.model_dump_json(exclude=settings.undeciding())
 
     return of
 
@@ -132,21 +132,12 @@ def branch_settings(stage):
     return of
 
 
-NOT_DECIDING = {
-    "linear": {"scratch"},
-    # on the device depends whether `network: auto` trains a network
-    "fit": {"linear": {"scratch"}, "heterogeneous": UNRELATED - {"device"}},
-    "homogeneous": UNRELATED,
-    "heterogeneous": UNRELATED,
-}
-
-
 def deciding_settings(stage):
     """A params function: the settings without those that change no result."""
 
     def of(wildcards):
         section = CONFIG.branches[wildcards.branch].settings(stage)
-        return section.model_dump_json(exclude=NOT_DECIDING[stage])
+        return section.model_dump_json(exclude=section.undeciding())
 
     return of
 
