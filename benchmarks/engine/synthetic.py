@@ -9,7 +9,7 @@ import pandas as pd
 from scipy.spatial.transform import Rotation
 
 from tomopipe.dataset.images import column
-from tomopipe.dataset.store import STEP_FORMAT, Store
+from tomopipe.dataset.store import NO_FALLOFF, STEP_FORMAT, Store
 from tomopipe.io.atomic import write_json, write_parquet
 from tomopipe.physics.dose import highest_frequency
 from tomopipe.physics.fourier import half_plane
@@ -83,8 +83,7 @@ def _images(
         "phase_shift_degrees": 0.0,
         "scale": 1.0,
         "bfactor_A2": 0.0,
-        "falloff_scale": 1.0,
-        "falloff_bfactor_A2": 0.0,
+        **NO_FALLOFF,
         "pixel_size_angstrom": pixel_size,
         "voltage_kv": 300.0,
         "cs_mm": 2.7,

@@ -84,6 +84,7 @@ def test_transfer_is_that_of_the_formulas(tiny, premultiplied):
     images.iloc[6, images.columns.get_loc("dose_e_per_A2")] = np.nan
     images["falloff_scale"] = rng.uniform(0.1, 2, n)
     images["falloff_bfactor_A2"] = rng.uniform(-100, 500, n)
+    images["falloff_angstrom"] = rng.uniform(4, 10, n)
     table = TransferTable(images, store.lattice, store.box, 1e9, torch.device("cpu"))
     image = torch.arange(n).repeat_interleave(store.n_lattice)
     lattice = torch.arange(store.n_lattice).repeat(n)
@@ -102,7 +103,10 @@ def test_transfer_is_that_of_the_formulas(tiny, premultiplied):
     prefilter = value if premultiplied else torch.ones_like(value)
     prefilter = torch.where(weighted, prefilter * damage, prefilter)
     bfactor = column(images, "falloff_bfactor_A2")[image]
-    falloff = column(images, "falloff_scale")[image] * torch.exp(-bfactor * s.square().sum(-1) / 4)
+    squared = torch.minimum(
+        s.square().sum(-1), column(images, "falloff_angstrom")[image] ** -2
+    )  # it stays beyond where it was measured
+    falloff = column(images, "falloff_scale")[image] * torch.exp(-bfactor * squared / 4)
     expected = (value * prefilter, prefilter**2, damage, falloff)
     for one, other in zip(found, expected, strict=True):
         assert one.dtype == torch.float32

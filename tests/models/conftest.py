@@ -11,7 +11,7 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from tomopipe.dataset.store import STEP_FORMAT, Store
+from tomopipe.dataset.store import NO_FALLOFF, STEP_FORMAT, Store
 from tomopipe.io.atomic import write_json
 from tomopipe.physics.ctf import ctf
 from tomopipe.physics.dose import dose_weight
@@ -123,8 +123,7 @@ def _row(uid: str, view: np.ndarray, dose: float, tilt: float) -> dict:
         "tilt_degrees": tilt,
         "scale": 1.0,
         "bfactor_A2": 0.0,
-        "falloff_scale": 1.0,
-        "falloff_bfactor_A2": 0.0,
+        **NO_FALLOFF,
         "pixel_size_angstrom": PIXEL,
         "voltage_kv": 300.0,
         "cs_mm": 2.7,

@@ -15,7 +15,7 @@ STEP_FORMAT: Final[dict[str, int]] = {
     "extract": 3,
     "simulate": 1,
     "import": 2,
-    "prepare": 2,
+    "prepare": 3,
     "select": 1,
     "consensus": 3,
     "fit": 8,

@@ -11,7 +11,7 @@ from torch import Tensor
 from tomopipe.physics.project import slice_points
 
 _NOTHING = 1e-8  # noise below this share of the recorded noise is rounding
-_LEAST = 1e-6  # of a falloff; where less is left there is nothing to divide
+_LEAST = 1e-6  # of a falloff: where less is left there is nothing to divide by
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,10 @@ class Batch:
         transfer, precision = self.ctf * self.damage, self.noise_precision()
         return transfer * precision, transfer**2 * precision
 
+    def plain_ctf(self) -> Tensor:
+        """`ctf` without the falloff, `(C,)`."""
+        return self.ctf if self.falloff is None else self.ctf / self.falloff.clamp(min=_LEAST)
+
     def map_weights(self) -> tuple[Tensor, Tensor]:
         """Factors of a map, as `back_projection`, but with the falloff as a weight.
 
@@ -138,13 +142,6 @@ class Batch:
         if self.falloff is None:
             return numerator, denominator
         return numerator, denominator / self.falloff.clamp(min=_LEAST)
-
-    def select(self, fraction: float, generator: torch.Generator | None = None) -> Batch:
-        """A random `fraction` of the coefficients; images stay, even without coefficients."""
-        if fraction >= 1:
-            return self
-        draw = torch.rand(len(self.ctf), generator=generator)
-        return self.where((draw < fraction).to(self.ctf.device))
 
     def where(self, chosen: Tensor) -> Batch:
         """Only the coefficients where `chosen` `(C,)` is true."""

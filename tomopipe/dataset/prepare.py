@@ -27,7 +27,7 @@ from tomopipe.dataset.changed import check_unchanged
 from tomopipe.dataset.filling import Packed
 from tomopipe.dataset.images import column, read_images, shifts_pixels
 from tomopipe.dataset.sample import sample
-from tomopipe.dataset.store import STEP_FORMAT, Store
+from tomopipe.dataset.store import NO_FALLOFF, STEP_FORMAT, Store
 from tomopipe.errors import InputError, StateError
 from tomopipe.io.atomic import (
     check_folder,
@@ -56,7 +56,7 @@ class Measured(Protocol):
     def columns(
         self, images: pd.DataFrame, tomogram: NDArray[np.object_]
     ) -> dict[str, NDArray[np.float64]]:
-        """`falloff_scale` and `falloff_bfactor_A2` of images."""
+        """`falloff_scale`, `falloff_bfactor_A2` and `falloff_angstrom` of images."""
 
     def record(self) -> dict[str, Any]:
         """What falloff.json says of it."""
@@ -122,7 +122,7 @@ def prepare(
         packed = Packed(work, images["coefficient_count"].to_numpy(np.int64))
         _fill(work, packed, images, job, scale, settings.workers)
         write_parquet(work / "particles.parquet", particles)
-        images = images.assign(crc32=packed.checksums(), falloff_scale=1.0, falloff_bfactor_A2=0.0)
+        images = images.assign(crc32=packed.checksums(), **NO_FALLOFF)
         record = {
             **_figures(particles, images, box),
             "scale": scale,
@@ -131,11 +131,14 @@ def prepare(
             "settings": settings.model_dump(),
             "source": key,
         }
+        (work / "falloff.json").unlink(missing_ok=True)  # of a run with other settings
         if measure is not None and settings.falloff:
             store = Store(work, record, particles, images)
             found = measure(store)
             images = images.assign(**found.columns(store.images, store.image_tomograms))
             write_json(work / "falloff.json", found.record())
+        # the same coefficients with another falloff are another store
+        record["falloff"] = fingerprint(*(images[name].to_numpy() for name in NO_FALLOFF))
         write_parquet(work / "images.parquet", images)
         write_sealed_json(work / "store.json", record)
         if out.exists():
@@ -150,7 +153,7 @@ def _key(dataset_dir: Path, settings: PrepareSettings) -> str:
     """What a store depends on: where it differs, work that was begun is begun anew."""
     return fingerprint(
         STEP_FORMAT,
-        settings.deciding(),
+        {name: value for name, value in settings.deciding().items() if name != "falloff"},
         dataset_dir / "images.parquet",
         dataset_dir / "import.json",
     )

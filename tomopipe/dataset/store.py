@@ -21,14 +21,16 @@ from tomopipe.errors import StateError
 from tomopipe.io.atomic import read_parquet, read_sealed_json
 from tomopipe.physics.fourier import HalfPlane, half_plane
 
-STEP_FORMAT = 2
+STEP_FORMAT = 3
+# what is not measured, or not found: all images show the signal alike
+NO_FALLOFF = {"falloff_scale": 1.0, "falloff_bfactor_A2": 0.0, "falloff_angstrom": np.inf}
 _VIEW = [f"view_{i}{j}" for i in range(3) for j in range(3)]
 # names and origins of images, half of a large table, stay on disk
 _COLUMNS = [
     *_VIEW,
     *CTF_COLUMNS,
     *("dose_e_per_A2", "tilt_degrees", "scale", "pixel_size_angstrom"),
-    *("falloff_scale", "falloff_bfactor_A2"),
+    *("falloff_scale", "falloff_bfactor_A2", "falloff_angstrom"),
     *("premultiplied", "dose_weighted", "coefficient_start", "coefficient_count", "kept_count"),
 ]
 

@@ -120,8 +120,8 @@ class TransferTable:
             transfer, noise = transfer * factor, noise * factor**2
         falloff = None
         if self._falloff is not None:
-            scale, decay = self._falloff.index_select(1, image)
-            falloff = scale * torch.exp(-decay * power[_SQUARED])
+            scale, decay, last = self._falloff.index_select(1, image)
+            falloff = scale * torch.exp(-decay * torch.minimum(power[_SQUARED], last))
         return transfer, noise, damage, falloff
 
     def _delocalisation(self, number: Tensor, lattice: Tensor) -> Tensor:
@@ -174,13 +174,18 @@ def _image_numbers(images: pd.DataFrame, pixel: Tensor, box: int) -> Tensor:
 def _falloff_numbers(
     images: pd.DataFrame, pixel: Tensor, box: int, device: torch.device
 ) -> Tensor | None:
-    """Scale and decay with k^2 of the signal, `(2, n)` float32; None where all show it alike."""
+    """Scale of the signal, its decay with k^2, and the last k^2 of that, `(3, n)` float32.
+
+    None where all images show it alike.
+    """
     if "falloff_scale" not in images:  # nothing is measured before images are packed
         return None
     scale, bfactor = column(images, "falloff_scale"), column(images, "falloff_bfactor_A2")
     if bool((scale == 1).all() and (bfactor == 0).all()):
         return None
-    return torch.stack([scale, bfactor / 4 / (box * pixel) ** 2]).float().to(device)
+    size = box * pixel
+    last = (size / column(images, "falloff_angstrom")) ** 2
+    return torch.stack([scale, bfactor / 4 / size**2, last]).float().to(device)
 
 
 def _flag(images: pd.DataFrame, name: str, device: torch.device) -> Tensor | None:

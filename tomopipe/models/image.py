@@ -22,9 +22,9 @@ class ImageModel:
 
         With `damage` the signal fades with dose, exp(-N / 2 Nc), and a squared error counts by the
         noise's precision (`Batch.noise_precision`).
-        Without it the signal is CTF alone and the store's weight falls with dose and tilt, as in
-        tomoDRGN.
+        Without it the signal is CTF alone, whatever was measured of its falloff, and the store's
+        weight falls with dose and tilt, as in tomoDRGN.
         """
         if not damage:
-            return cls(batch.ctf, batch.weight)
+            return cls(batch.plain_ctf(), batch.weight)
         return cls(batch.ctf * batch.damage, batch.noise_precision())

@@ -16,13 +16,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
+from scipy.stats import chi2
 
 from tomopipe.reconstruct.match import Match
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
-_SIGMAS, _SIGMAS_GROUPS = 3.0, 4.0  # of what is not left out
+_SIGMAS = 3.0  # of a term that is not left out
+_RARE = float(chi2.logsf(4.0**2, 1))  # of groups that scatter by chance: four standard errors
+_LEAST = 3  # particles of groups that errors are learnt from
 _PRIOR = 2.0  # standard deviation of the parameters: keeps the search within reach, no more
 _LARGEST = 4.0  # a log factor; what lies beyond has no slope
 
@@ -66,8 +69,8 @@ def significant_factors(
     """Estimates `()` of the terms that count, and `(n_groups,)` of the groups against their mean.
 
     A term counts beyond three standard errors; the least significant goes first, and the others are
-    estimated again without it. Groups count all together, by the scatter of their estimates
-    against its errors. What counts is shrunk by its error.
+    estimated again without it. Groups count all together, if their estimates scatter as their
+    errors alone would in 6 of 100,000 sets. What counts is shrunk by its error.
     """
     by_group = _apart(_Fit(match, terms, groups))
     if not by_group.used.any():
@@ -95,9 +98,9 @@ def _apart(fit: _Fit) -> Estimate:
     value = value - np.average(value, weights=weight)
     scatter = float(weight @ value**2)
     excess = (scatter - free) / (weight.sum() - (weight**2).sum() / weight.sum())
-    counts = scatter > free + _SIGMAS_GROUPS * np.sqrt(2 * free)
-    used = np.where(known, value * excess / (excess + error**2), 0.0) if counts else 0 * value
-    return Estimate(value, error, used)
+    if chi2.logsf(scatter, free) > _RARE:
+        return Estimate(value, error, np.zeros_like(value))
+    return Estimate(value, error, np.where(known, value * excess / (excess + error**2), 0.0))
 
 
 class _Fit:
@@ -124,15 +127,25 @@ class _Fit:
         return self._best[: len(self._x)], np.sqrt((influence**2).sum(1))
 
     def groups(self) -> tuple[Array, Array]:
-        """Estimates of u, and errors from the scatter of a group's particles; of one, infinite."""
+        """Estimates of u and their errors, infinite where no group has enough particles.
+
+        Errors go with the curvature, by a factor that all particles' scatter within their groups
+        gives: the scatter of the few of one group says too little of its own error.
+        """
         _, of_group, inner, _, _ = self._curvature()
         group = self._groups.group
         influence = np.linalg.solve(inner[group], of_group[..., None])[:, 1, 0]
         count = np.bincount(group, minlength=self._groups.count)
-        square = np.bincount(group, influence**2, self._groups.count)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            error = np.sqrt(square * count / (count - 1))
-        return self._by_group(self._best)[:, 1], np.where(count > 1, error, np.inf)
+        scatter = np.bincount(group, influence**2, self._groups.count)
+        inverse = np.linalg.inv(inner)
+        # of the images, without what the prior adds
+        expected = inverse[:, 1, 1] - (inverse[:, 1] ** 2).sum(1) / _PRIOR**2
+        enough = count >= _LEAST
+        if not enough.any():
+            return self._by_group(self._best)[:, 1], np.full(len(count), np.inf)
+        free = (1 - 2 / count[enough]) * expected[enough]  # two parameters of each group
+        error = np.sqrt(expected * scatter[enough].sum() / free.sum())
+        return self._by_group(self._best)[:, 1], error
 
     def _by_group(self, parameters: Array) -> Array:
         return parameters[len(self._x) :].reshape(-1, 2)

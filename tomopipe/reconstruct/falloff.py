@@ -39,7 +39,7 @@ Array = NDArray[np.float64]
 
 MOST_IMAGES = 200_000  # more would take time and tell little
 PASSES = 2  # the maps of the second pass know what the first has found
-_LEAST_SHELLS = 3
+_LEAST_SHELLS, _LEAST_PARTICLES = 3, 10
 _STEEPEST = 75.0  # degrees; 1 / cos runs away beyond
 
 
@@ -57,7 +57,9 @@ class Falloff:
         Table by tomogram, Å^2 against the mean: `bfactor_A2`, `error`, and `used` (0 throughout
         where tomograms do not differ beyond their errors).
     resolution_angstrom
-        To which it was measured; None where the half-maps agree in too few shells.
+        To which it was measured; None where it was not.
+    reason
+        Why it was not measured.
     level
         Scale and B-factor (Å^2) that a map of all images shows, and that count as 1 and 0.
     """
@@ -66,10 +68,16 @@ class Falloff:
     dose: Estimate | None = None
     tomograms: pd.DataFrame | None = None
     resolution_angstrom: float | None = None
+    reason: str = ""
     level: tuple[float, float] = (1.0, 0.0)
 
     def columns(self, images: pd.DataFrame, tomogram: NDArray[np.object_]) -> dict[str, Array]:
-        """`falloff_scale` and `falloff_bfactor_A2` of a table of images and their tomograms."""
+        """Columns of a table of images for the falloff, given their tomograms.
+
+        `falloff_scale`, `falloff_bfactor_A2`, and `falloff_angstrom`, the resolution that it was
+        measured to: beyond, it stays as it is there, since a B-factor that was measured at 30 Å
+        would say anything of 8 Å.
+        """
         scale, bfactor = np.ones(len(images)), np.zeros(len(images))
         if self.thickness is not None:
             scale = np.exp(-self.thickness.used * _thicker(images))
@@ -77,9 +85,11 @@ class Falloff:
             bfactor = self.dose.used * _dose(images)
         if self.tomograms is not None:
             bfactor = bfactor + self.tomograms["used"].reindex(tomogram).fillna(0.0).to_numpy()
+        # rounded, so that sums in another order make the same store
         return {
-            "falloff_scale": scale / self.level[0],
-            "falloff_bfactor_A2": bfactor - self.level[1],
+            "falloff_scale": np.round(scale / self.level[0], 5),
+            "falloff_bfactor_A2": np.round(bfactor - self.level[1], 1),
+            "falloff_angstrom": np.full(len(images), self.resolution_angstrom or np.inf),
         }
 
     def record(self) -> dict[str, Any]:
@@ -90,6 +100,7 @@ class Falloff:
             **{name: None if term is None else vars(term) for name, term in terms.items()},
             "tomograms": table.astype(object).where(np.isfinite(table), None).to_dict("index"),
             "resolution_angstrom": self.resolution_angstrom,
+            "reason": self.reason,
             "level": self.level,
         }
 
@@ -98,14 +109,14 @@ def measure_falloff(store: Store) -> Falloff:
     """Measure the falloff of a store's signal; nothing where its half-maps hardly agree."""
     store = _some(store)
     found = Falloff()
-    if len(set(store.half.tolist())) < 2:
-        return found
+    if min(int((store.half == half).sum()) for half in (1, 2)) < _LEAST_PARTICLES:
+        return Falloff(reason=f"a half-set has fewer than {_LEAST_PARTICLES} particles")
     with Progress(PASSES * 2 * store.n_particles, "falloff of the signal") as progress:
         for _ in range(PASSES):
             shown = store.with_columns(found.columns(store.images, store.image_tomograms))
             match = match_halves(shown, store, progress)
             if len(match.squared) < _LEAST_SHELLS:
-                return Falloff()
+                return Falloff(reason="the half-maps agree in too few shells")
             found = _fitted(match, store)
     return found
 
@@ -145,6 +156,7 @@ def _fitted(match: Match, store: Store) -> Falloff:
         "thickness": (_thicker(store.images), np.ones_like(shells)),
         "dose": (dose / most, shells),
     }
+    terms = {name: (x, y) for name, (x, y) in terms.items() if np.ptp(x) > 0}
     found, tomograms = significant_factors(match, terms, Groups(particle, group, shells))
     bfactor = 4 / last  # of log factor 1 at the last shell
     table = pd.DataFrame(vars(tomograms.times(bfactor)), index=pd.Index(names, name="tomogram"))
@@ -160,7 +172,7 @@ def _fitted(match: Match, store: Store) -> Falloff:
 
 def _level(found: Falloff, match: Match, store: Store) -> tuple[float, float]:
     """What a map made with these weights shows, as scale and B-factor, to be taken as 1."""
-    scale, bfactor = found.columns(store.images, store.image_tomograms).values()
+    scale, bfactor, _ = found.columns(store.images, store.image_tomograms).values()
     factor = scale[:, None] * np.exp(-bfactor[:, None] / 4 * match.squared)
     weight = (match.model * factor**2).sum(0)
     mean = weight / (match.model * factor).sum(0)

@@ -45,10 +45,8 @@ def falloff_sentence(dataset: DatasetRecord) -> str:
         return ""
     resolution = found.get("resolution_angstrom")
     if resolution is None:
-        return (
-            "How the signal falls with tilt, dose and tomogram could not be measured: the "
-            "half-maps agree in too few shells."
-        )
+        reason = found.get("reason") or "the half-maps agree in too few shells"
+        return f"How the signal falls with tilt, dose and tomogram could not be measured: {reason}."
     tomograms = tomogram_table(found)
     parts = [_tilt_words(dataset), _dose_words(dataset), _tomogram_words(tomograms)]
     said = [part for part in parts if part]
@@ -91,9 +89,9 @@ def _dose_words(dataset: DatasetRecord) -> str:
 def _tomogram_words(tomograms: pd.DataFrame) -> str:
     if not len(tomograms):
         return ""
-    worst = tomograms["share"].idxmin()
-    share = percent(float(tomograms["share"].min()), 1)
-    return f"tomogram {worst} shows {share} of that of the median tomogram"
+    farthest = str(np.abs(np.log(tomograms["share"])).idxmax())
+    share = percent(float(tomograms["share"][farthest]), 1)
+    return f"tomogram {farthest} shows {share} of that of the median tomogram"
 
 
 def _advice(tomograms: pd.DataFrame) -> str:

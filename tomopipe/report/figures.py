@@ -49,8 +49,8 @@ def _edges(places: npt.NDArray[Any], bins: int, *, whole: bool) -> npt.NDArray[A
     low, high = float(places[0]), float(places[-1])
     step = float(np.diff(places).min()) if len(places) > 1 else 1.0
     count = round((high - low) / step)
-    edges: npt.NDArray[Any] = low + step * (np.arange(count + 2) - 0.5)
     if count < 80 and len(places) > 0.5 * count:
+        edges: npt.NDArray[Any] = low + step * (np.arange(count + 2) - 0.5)
         return edges
     # with most places empty the values are not on a grid
     return np.arange(low - 0.5, high + 1.5) if whole else np.linspace(low, high, bins + 1)

@@ -31,6 +31,7 @@ START_GB = 0.3
 STAR_ROW_BYTES = 1800.0  # docs/scale.md, "What is held in memory"
 IMAGE_ROW_BYTES = 400.0
 PREPARE_WORKER_GB = 0.45
+FALLOFF_VOXEL_BYTES, FALLOFF_SUM_BYTES = 640.0, 58.0  # of an image and shell
 CONSENSUS_VOXEL_BYTES = 900.0  # with 4 threads: 880; with one 760
 LINEAR_VOXEL_BYTES = 30.0  # x (K + 1)(K + 4) / 2
 STATISTICS_BYTES = (16.0, 8.0)  # a coefficient: exact, and packed when memory is short
@@ -75,7 +76,7 @@ def estimate(seen: Seen, cores: int) -> list[Cost]:
         (
             "prepare",
             _seconds(PREPARE, seen) + _falloff_seconds(seen),
-            tables + used["prepare"] * PREPARE_WORKER_GB,
+            tables + max(used["prepare"] * PREPARE_WORKER_GB, _falloff_gb(seen)),
             seen.coefficients * STORE_BYTES / 1e9,
         ),
         ("consensus", _seconds(CONSENSUS, seen), tables + voxels * CONSENSUS_VOXEL_BYTES, 0.0),
@@ -104,6 +105,11 @@ def _seconds(slopes: tuple[float, float, float], seen: Seen) -> float:
 def _falloff_seconds(seen: Seen) -> float:
     looked_at = min(1.0, FALLOFF_IMAGES / seen.images)
     return _seconds(FALLOFF, replace(seen, coefficients=int(looked_at * seen.coefficients)))
+
+
+def _falloff_gb(seen: Seen) -> float:
+    sums = FALLOFF_SUM_BYTES * min(seen.images, FALLOFF_IMAGES) * seen.box / 2
+    return (FALLOFF_VOXEL_BYTES * seen.box**3 + sums) / 1e9
 
 
 def _statistics(coefficients: int) -> tuple[float, float]:
