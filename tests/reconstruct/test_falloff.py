@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy.optimize import check_grad
@@ -16,9 +17,9 @@ from tomopipe.io.atomic import read_json
 from tomopipe.models.mean import FixedVolumes
 from tomopipe.reconstruct import falloff as module
 from tomopipe.reconstruct.backproject import accumulate, half_maps
-from tomopipe.reconstruct.factors import Groups, _Fit, significant_factors
+from tomopipe.reconstruct.factors import Estimate, Groups, _Fit, significant_factors
 from tomopipe.reconstruct.falloff import Falloff, measure_falloff
-from tomopipe.reconstruct.match import Match
+from tomopipe.reconstruct.match import Match, _agreeing
 from tomopipe.simulate.particles import simulate_particles
 from tomopipe.simulate.phantom import complex_in_state
 
@@ -29,11 +30,11 @@ BFACTORS = np.array([-3000.0, 0.0, 4000.0])  # of the three tomograms, Å²
 class Images:
     """100 particles with up to 13 tilts of ±60° in three tomograms; images as one likes them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, box: int = 24) -> None:
         settings = SimulateSettings(
             particles=100,
-            box=24,
-            pixel_size_angstrom=13.0,
+            box=box,
+            pixel_size_angstrom=312 / box,
             tilts=13,
             min_tilts=9,
             tilt_step_degrees=10.0,
@@ -125,6 +126,61 @@ def test_too_few_particles_are_not_measured(images):
     found = measure_falloff(store)
     assert found.resolution_angstrom is None
     assert "fewer than 10 particles" in found.reason
+
+
+def test_frequencies_beyond_the_measured_ones_spoil_nothing(tmp_path):
+    """Pixels half as large: the last shells hold noise alone, and most of the coefficients."""
+    images = Images(tmp_path, box=48)
+    store = images.made(1, *images.falloff())
+    found = measure_falloff(store)
+    assert found.resolution_angstrom > 4 * 6.5
+    assert abs(found.thickness.value - THICKNESS) < 4 * found.thickness.error < 0.3
+    assert abs(found.dose.value - DOSE) < 4 * found.dose.error < 60
+    np.testing.assert_allclose(np.diff(found.tomograms["bfactor_A2"]), np.diff(BFACTORS), rtol=0.2)
+    shown = store.with_columns(found.columns(store.images, store.image_tomograms))
+    plain, better = (half_maps(one).fsc_masked.sum() for one in (store, shown))
+    assert better > plain + 0.2
+
+
+def test_false_picks_in_tilted_tomograms_are_no_falloff(images):
+    """Where tomograms with false picks are those of steep tilts, these must not take the blame."""
+    store = images.store
+    group = np.arange(store.n_particles) % 6
+    empty = np.flatnonzero((group < 2) & (np.arange(store.n_particles) % 4 > 0))
+    named = store.particles.assign(tomogram=[f"t{g}" for g in group])
+    steep = np.repeat(group < 2, store.images_per_particle)
+    tilt = np.where(steep, 1.0, 1 / 3) * store.images["tilt_degrees"]
+    for seed in range(3):
+        made = images.made(seed, empty=empty)
+        # nothing in the images depends on what the table says of the tilt
+        shown = made.with_columns({"tilt_degrees": tilt})
+        found = measure_falloff(Store(made.path, made.meta, named, shown.images))
+        assert (found.thickness, found.dose) == (None, None)
+        assert not found.tomograms["used"].any()
+
+
+def test_what_is_the_same_within_each_tomogram_is_not_told_from_it(images):
+    store = images.made(0)
+    group = np.repeat(images.group, store.images_per_particle)
+    store = store.with_columns({"tilt_degrees": np.array([0.0, 30.0, 60.0])[group]})
+    assert measure_falloff(store).thickness is None
+
+
+def test_factors_stay_within_bounds(images):
+    one = Estimate(np.float64(9.0), np.float64(0.1), np.float64(9.0))
+    table = pd.DataFrame({"used": [-3e5, 0.0, 3e5]}, index=["tomo_001", "tomo_002", "tomo_003"])
+    found = Falloff(thickness=one, dose=one, tomograms=table, resolution_angstrom=30.0)
+    columns = found.columns(images.store.images, images.store.image_tomograms)
+    last = columns["falloff_scale"] * np.exp(-columns["falloff_bfactor_A2"] / 4 / 30**2)
+    for factor in (columns["falloff_scale"], last):
+        assert factor.min() >= 0.0099
+        assert factor.max() <= 10.1
+
+
+def test_shells_are_the_first_ones_that_agree():
+    assert _agreeing(np.array([0.1, 0.9, 0.5, 0.1, 0.9])) == (2, 4)
+    assert _agreeing(np.array([0.9, 0.5])) == (1, 3)
+    assert _agreeing(np.array([0.1, 0.0])) == (1, 1)
 
 
 def test_noise_alone_says_nothing(images):

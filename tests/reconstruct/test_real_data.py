@@ -82,7 +82,6 @@ def test_falloff_of_real_images_predicts_the_other_half(shared_data, tmp_path):
     store = _stored(star, tmp_path, hand="mirror")
     found = measure_falloff(store)
     assert found.thickness.used > 0
-    assert found.dose.used > 0
     assert np.ptp(found.tomograms["used"]) > 5000  # Å²: one is aligned much worse than another
     shown = store.with_columns(found.columns(store.images, store.image_tomograms))
     assert predicted(shown) > 1.1 * predicted(store)

@@ -51,17 +51,23 @@ class Sums:
             self.numerator + other.numerator, self.denominator + other.denominator, self.box
         )
 
-    def volume(self, prior: Tensor | None = None) -> Tensor:
+    def volume(self, prior: Tensor | None = None, *, floor_by_shell: bool = False) -> Tensor:
         """Real-space `(box, box, box)` map: numerator / (denominator + prior).
 
         `prior` `(box // 2 + 1,)` is the Wiener term per shell (1 / signal power, noise in units of
-        the data); without it a thousandth of the mean weight keeps empty voxels at zero.
+        the data); without it a thousandth of the mean weight keeps empty voxels at zero, with
+        `floor_by_shell` of the mean in their shell: weights may differ by orders between shells.
         """
         m = self.numerator.shape[-1]
         shell = (frequencies(m, 3, self.numerator.device) / _PADDING).round().long()
         inside = shell <= self.box // 2 - 1
-        floor = 1e-3 * self.denominator[inside].mean()
-        term = torch.full_like(self.denominator, float(floor))
+        if floor_by_shell:
+            mean = shell_sum(self.denominator.cpu()) / shell_sum(torch.ones(m, m, m))
+            fine = frequencies(m, 3, self.numerator.device).round().long().clamp(max=m // 2)
+            term = 1e-3 * torch.cat([mean[:1], mean, mean[-1:]]).to(self.denominator)[fine]
+        else:
+            floor = 1e-3 * self.denominator[inside].mean()
+            term = torch.full_like(self.denominator, float(floor))
         if prior is not None:
             term = term + prior.to(term)[shell.clamp(max=self.box // 2)]
         # without any particle all is 0

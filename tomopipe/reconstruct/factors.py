@@ -11,12 +11,12 @@ and the log-likelihood A m - B m^2 / 2, summed over images and shells (`reconstr
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.stats import chi2
+from scipy.stats import chi2, norm, t
 
 from tomopipe.reconstruct.match import Match
 
@@ -26,6 +26,7 @@ Indices = NDArray[np.intp]
 _SIGMAS = 3.0  # of a term that is not left out
 _RARE = float(chi2.logsf(4.0**2, 1))  # of groups that scatter by chance: four standard errors
 _LEAST = 3  # particles of groups that errors are learnt from
+_TOLD, _TINY = 0.02, 1e-4  # least share of a term's information that is not the groups'; of a prior
 _PRIOR = 2.0  # standard deviation of the parameters: keeps the search within reach, no more
 _LARGEST = 4.0  # a log factor; what lies beyond has no slope
 
@@ -47,20 +48,20 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Groups:
-    """Particle of each image `(n_images,)`, group of each particle, and shape v `(S,)`."""
+    """Particle of each image `(n_images,)`, group of each particle, and shape v `(S,)`.
+
+    Groups have a scale each, and unless they are `alike` a u of their own.
+    """
 
     particle: Indices
     group: Indices
     shape: Array
+    alike: bool = False
 
     @property
     def count(self) -> int:
         """Number of groups."""
         return int(self.group.max()) + 1
-
-    def together(self) -> Groups:
-        """All in one."""
-        return Groups(self.particle, np.zeros_like(self.group), self.shape)
 
 
 def significant_factors(
@@ -74,12 +75,13 @@ def significant_factors(
     """
     by_group = _apart(_Fit(match, terms, groups))
     if not by_group.used.any():
-        groups = groups.together()
+        groups = replace(groups, alike=True)
     left = dict(terms)
     while left:
-        value, error = _Fit(match, left, groups).shared()
+        fit = _Fit(match, left, groups)
+        value, error = fit.shared()
         sigmas = np.abs(value) / error
-        if sigmas.min() > _SIGMAS:
+        if sigmas.min() > t.isf(norm.sf(_SIGMAS), fit.free):
             used = value * (1 - 1 / sigmas**2)
             rows = zip(value, error, used, strict=True)
             return {n: Estimate(*row) for n, row in zip(left, rows, strict=True)}, by_group
@@ -109,22 +111,44 @@ class _Fit:
     def __init__(self, match: Match, terms: Terms, groups: Groups) -> None:
         self._match, self._groups = match, groups
         n, shells = match.data.shape
-        self._x = np.array([x for x, _ in terms.values()]).reshape(-1, n)
-        self._y = np.array([y for _, y in terms.values()]).reshape(-1, shells)
-        self._v = np.stack([np.ones(shells), groups.shape])
+        both = [*terms.values(), (np.ones(n), groups.shape)] if groups.alike else terms.values()
+        self._terms = len(terms)
+        self._x = np.array([x for x, _ in both]).reshape(-1, n)
+        self._y = np.array([y for _, y in both]).reshape(-1, shells)
+        self._v = np.ones((1, shells))
+        if not groups.alike:
+            self._v = np.stack([np.ones(shells), groups.shape])
         self._of_image = groups.group[groups.particle]
-        start = np.zeros(len(self._x) + 2 * groups.count)
+        start = np.zeros(len(self._x) + len(self._v) * groups.count)
         self._best = minimize(self._loss, start, jac=True, method="L-BFGS-B").x
 
     def shared(self) -> tuple[Array, Array]:
-        """The terms and their errors, the groups' uncertainty included."""
+        """The terms and their errors, the groups' uncertainty included.
+
+        Infinite for terms that only the prior tells from what the groups have of their own.
+        """
         slopes, of_group, inner, cross, outer = self._curvature()
         # a particle's influence on the terms; the groups follow them, which Schur's complement says
         ratio = np.linalg.solve(inner, cross)
         own = np.einsum("pgj,pg->pj", ratio[self._groups.group], of_group)
         schur = outer - np.einsum("tgj,tgk->jk", cross, ratio)
         influence = np.linalg.solve(schur, (slopes - own).T)
-        return self._best[: len(self._x)], np.sqrt((influence**2).sum(1))
+        error = np.sqrt((influence**2).sum(1) * (self.free + self._own) / self.free)
+        bare = inner - (1 - _TINY) * np.eye(len(self._v)) / _PRIOR**2
+        left = outer - np.einsum("tgj,tgk->jk", cross, np.linalg.solve(bare, cross))
+        prior = 1 / _PRIOR**2
+        told = left.diagonal() - prior > _TOLD * (outer.diagonal() - prior)
+        error = np.where(told, error, np.inf)
+        return self._best[: self._terms], error[: self._terms]
+
+    @property
+    def _own(self) -> int:
+        return len(self._x) + len(self._v)
+
+    @property
+    def free(self) -> int:
+        """Degrees of freedom of the errors."""
+        return max(len(self._groups.group) - self._own, 1)
 
     def groups(self) -> tuple[Array, Array]:
         """Estimates of u and their errors, infinite where no group has enough particles.
@@ -148,7 +172,7 @@ class _Fit:
         return self._by_group(self._best)[:, 1], error
 
     def _by_group(self, parameters: Array) -> Array:
-        return parameters[len(self._x) :].reshape(-1, 2)
+        return parameters[len(self._x) :].reshape(-1, len(self._v))
 
     def _log(self, parameters: Array) -> Array:
         shared = np.einsum("j,ji,js->is", parameters[: len(self._x)], self._x, self._y)
@@ -168,9 +192,9 @@ class _Fit:
         return loss, np.concatenate([shared, of_group.reshape(-1)]) + prior
 
     def _curvature(self) -> tuple[Array, Array, Array, Array, Array]:
-        """Slopes `(P, J)` and `(P, 2)` of particles; curvature by groups, both, and terms.
+        """Slopes `(P, J)` and `(P, V)` of particles; curvature by groups, both, and terms.
 
-        Those are `(G, 2, 2)`, `(G, 2, J)` and `(J, J)`.
+        Those are `(G, V, V)`, `(G, V, J)` and `(J, J)`, V 2, or 1 of groups that are alike.
         """
         factor = np.exp(self._log(self._best).clip(-_LARGEST, _LARGEST))
         slope = self._match.data * factor - self._match.model * factor**2
@@ -182,7 +206,7 @@ class _Fit:
         inner = self._summed(self._of_image, np.einsum("is,gs,hs->igh", curved, v, v), count)
         cross = np.einsum("is,gs,js,ji->igj", curved, v, y, x, optimize=True)
         outer = np.einsum("is,js,ks,ji,ki->jk", curved, y, y, x, x, optimize=True)
-        inner += np.eye(2) / _PRIOR**2
+        inner += np.eye(len(v)) / _PRIOR**2
         outer += np.eye(len(x)) / _PRIOR**2
         return slopes, of_group, inner, self._summed(self._of_image, cross, count), outer
 

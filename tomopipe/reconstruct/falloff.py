@@ -38,7 +38,9 @@ from tomopipe.reconstruct.match import Match, match_halves
 Array = NDArray[np.float64]
 
 MOST_IMAGES = 200_000  # more would take time and tell little
-PASSES = 2  # the maps of the second pass know what the first has found
+PASSES = 5  # at most: the maps of a pass know what the pass before has found
+_SETTLED = 0.5  # standard errors
+_BOUNDS = 0.01, 10.0  # of a factor: beyond, a mistake would cost more than the truth is worth
 _LEAST_SHELLS, _LEAST_PARTICLES = 3, 10
 _STEEPEST = 75.0  # degrees; 1 / cos runs away beyond
 
@@ -85,11 +87,16 @@ class Falloff:
             bfactor = self.dose.used * _dose(images)
         if self.tomograms is not None:
             bfactor = bfactor + self.tomograms["used"].reindex(tomogram).fillna(0.0).to_numpy()
+        resolution = self.resolution_angstrom or np.inf
+        scale = (scale / self.level[0]).clip(*_BOUNDS)
+        last = scale * np.exp(-(bfactor - self.level[1]) / 4 / resolution**2)
+        if np.isfinite(resolution):  # where it is measured, it stays within bounds
+            bfactor = 4 * resolution**2 * np.log(scale / last.clip(*_BOUNDS))
         # rounded, so that sums in another order make the same store
         return {
-            "falloff_scale": np.round(scale / self.level[0], 5),
-            "falloff_bfactor_A2": np.round(bfactor - self.level[1], 1),
-            "falloff_angstrom": np.full(len(images), self.resolution_angstrom or np.inf),
+            "falloff_scale": np.round(scale, 5),
+            "falloff_bfactor_A2": np.round(bfactor, 1),
+            "falloff_angstrom": np.full(len(images), resolution),
         }
 
     def record(self) -> dict[str, Any]:
@@ -111,14 +118,33 @@ def measure_falloff(store: Store) -> Falloff:
     found = Falloff()
     if min(int((store.half == half).sum()) for half in (1, 2)) < _LEAST_PARTICLES:
         return Falloff(reason=f"a half-set has fewer than {_LEAST_PARTICLES} particles")
-    with Progress(PASSES * 2 * store.n_particles, "falloff of the signal") as progress:
-        for _ in range(PASSES):
-            shown = store.with_columns(found.columns(store.images, store.image_tomograms))
+    for number in range(1, PASSES + 1):
+        shown = store.with_columns(found.columns(store.images, store.image_tomograms))
+        with Progress(2 * store.n_particles, f"falloff of the signal, pass {number}") as progress:
             match = match_halves(shown, store, progress)
-            if len(match.squared) < _LEAST_SHELLS:
-                return Falloff(reason="the half-maps agree in too few shells")
-            found = _fitted(match, store)
+        if len(match.squared) < _LEAST_SHELLS:
+            return Falloff(reason="the half-maps agree in too few shells")
+        before, found = found, _fitted(match, store)
+        if _settled(before, found):
+            break
     return found
+
+
+def _settled(before: Falloff, found: Falloff) -> bool:
+    """Whether a pass has moved nothing by more than half of its error."""
+
+    def moved(one: Estimate | None, other: Estimate | None) -> float:
+        if one is None or other is None:
+            return 0.0 if one is other else np.inf
+        return float(abs(one.used - other.used) / other.error)
+
+    old, new = before.tomograms, found.tomograms
+    if new is None or (old is None and new["used"].any()):
+        return False
+    apart = np.zeros(len(new)) if old is None else (new["used"] - old["used"]).to_numpy()
+    largest = float((np.abs(apart) / new["error"]).max())
+    terms = ((before.thickness, found.thickness), (before.dose, found.dose))
+    return max(largest, *(moved(*pair) for pair in terms)) < _SETTLED
 
 
 def _some(store: Store) -> Store:
@@ -149,7 +175,7 @@ def _fitted(match: Match, store: Store) -> Falloff:
     last = float(match.squared[-1])
     shells = match.squared / last
     dose = _dose(store.images)
-    most = max(float(dose.max()), 1e-9)
+    most = max(float(np.abs(dose).max()), 1e-9)
     names, group = np.unique(store.tomograms.astype(str), return_inverse=True)
     particle = np.repeat(np.arange(store.n_particles), store.images_per_particle)
     terms = {

@@ -47,19 +47,17 @@ def match_halves(shown: Store, plain: Store, progress: Progress | None = None) -
     """Make maps of both half-sets of `shown` and compare each image of `plain` with them.
 
     Both are the same particles; `plain` has the transfer that the images are compared under.
-    Shells end where the half-maps' FSC falls below 0.143, and count by it.
+    Shells are the first ones in a row whose FSC of half-maps is above 0.143, and count by it.
     """
     mask = sphere_mask(plain.box, 0.45 * plain.box - 3)
     grids = [
         accumulate(shown, np.flatnonzero(shown.half == half), undamped=True, progress=progress)
         for half in (1, 2)
     ]
-    volumes = [grid.volume() * mask for grid in grids]
-    curve = fsc(*volumes).clamp(min=0)
-    low = torch.nonzero(curve < LEAST_FSC).flatten()
-    last = int(low[0]) if len(low) else len(curve)
+    volumes = [grid.volume(floor_by_shell=True) * mask for grid in grids]
+    curve = fsc(*volumes).clamp(min=0).numpy()
+    first, shells = _agreeing(curve)
     transforms = [padded_transform(volume) for volume in volumes]
-    shells = last + 1
     sums = np.zeros((2, plain.n_images, shells))
     power, count = np.zeros((2, shells))
     for batch in batches(plain, np.arange(plain.n_particles), plain):
@@ -69,11 +67,22 @@ def match_halves(shown: Store, plain: Store, progress: Progress | None = None) -
         count += values[3].sum(0)
         if progress is not None:
             progress.advance(batch.n_particles)
-    data, model = sums[:, :, 1:]
-    variance = power[1:] / np.maximum(count[1:], 1)
-    weight = curve[:last].numpy() / np.maximum(variance, 1e-30)
-    frequency = np.arange(1, shells) / (plain.box * plain.pixel_size)
+    data, model = sums[:, :, first:]
+    variance = power[first:] / np.maximum(count[first:], 1)
+    weight = curve[first - 1 : shells - 1] / np.maximum(variance, 1e-30)
+    frequency = np.arange(first, shells) / (plain.box * plain.pixel_size)
     return Match(data * weight, model * weight, frequency**2)
+
+
+def _agreeing(curve: Array) -> tuple[int, int]:
+    """The first shell whose half-maps agree, and the first behind it that does not.
+
+    The first shells of all may not: the CTF leaves little there, and some stacks are high-passed.
+    """
+    above = np.append(curve >= LEAST_FSC, False)
+    first = int(above.argmax())
+    stop = first + int((~above[first:]).argmax())
+    return first + 1, stop + 1
 
 
 def _of_batch(
