@@ -35,7 +35,7 @@ from tomopipe.reconstruct.falloff import MOST_IMAGES
 DOCS = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 _MEANING = {
     "prepare": "prepare",
-    "falloff": "prepare: falloff of the signal",
+    "falloff": "prepare: falloff of the signal, two passes",
     "consensus": "consensus",
     "statistics": "linear: statistics",
     "round": "linear: a round",

@@ -15,11 +15,11 @@ from tomopipe.dataset.prepare import prepare
 from tomopipe.dataset.store import Store
 from tomopipe.reconstruct import match
 from tomopipe.reconstruct.consensus import consensus
-from tomopipe.reconstruct.falloff import PASSES
 from tomopipe.training.linear import fit_linear
 from tomopipe.training.neural import train_heterogeneous
 
 ROUNDS = 8
+FALLOFF_PASSES = 2  # one where nothing is found, up to five where much is
 
 
 def run(name: str, data: Path, out: Path, value: int) -> dict[str, float]:
@@ -30,7 +30,7 @@ def run(name: str, data: Path, out: Path, value: int) -> dict[str, float]:
     elif name == "falloff":
         opened = Store.open(store)
         match.LEAST_FSC = -1.0  # half-maps of noise do not agree: all shells are compared, at most
-        for _ in range(PASSES):
+        for _ in range(FALLOFF_PASSES):
             match.match_halves(opened, opened)
     elif name == "consensus":
         consensus(store, out / "consensus")

@@ -17,7 +17,7 @@ from tomopipe.suggest.seen import Seen
 # (seconds to begin with, per 10^6 kept coefficients, per 10^6 voxels of the box), one core
 PREPARE = (0.30, 0.392, 0.0)
 CONSENSUS = (0.03, 0.210, 3.93)
-FALLOFF, FALLOFF_IMAGES = (0.0, 1.116, 3.55), 200_000  # of at most so many images
+FALLOFF, FALLOFF_IMAGES = (0.0, 1.116, 3.55), 200_000  # two passes of at most so many images
 LINEAR_STATISTICS = (0.15, 0.320, 2.24)
 LINEAR_ROUND = (0.0, 0.012, 1.50)  # of the linear model with K = 6 components
 TRAINING_EPOCH = (0.16, 4.014, 3.76)  # with its embedding, 256 x 3 decoder
