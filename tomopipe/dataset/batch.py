@@ -105,6 +105,11 @@ class Batch:
         """Particle (0 … P-1) of each coefficient: `(C,)`."""
         return self.image_particle[self.coefficient_image]
 
+    def coefficient_shell(self) -> Tensor:
+        """Shell 0 … of each coefficient in its image's plane: `(C,)`."""
+        radius: Tensor = torch.linalg.vector_norm(self.lattice.double(), dim=-1)
+        return radius.round().long()[self.coefficient_lattice]
+
     def noise_precision(self) -> Tensor:
         """Weight of each coefficient, `(C,)`: cos(tilt) over the shape of the noise's variance.
 
@@ -113,10 +118,11 @@ class Batch:
         signal's amplitude (benchmarks/NOTES.md), until that is measured: there is no cosine beside
         a falloff. 0 where what was done to the image left nothing.
         """
-        precision = 1 / self.noise
+        weight: Tensor | float = 1.0
         if self.falloff is None:
             cosine = torch.cos(torch.deg2rad(torch.nan_to_num(self.tilt))).clamp(min=0.05)
-            precision = cosine[self.coefficient_image] / self.noise
+            weight = cosine[self.coefficient_image]
+        precision = weight / self.noise
         return torch.where(self.noise > _NOTHING, precision, torch.zeros_like(precision))
 
     def back_projection(self) -> tuple[Tensor, Tensor]:

@@ -133,10 +133,7 @@ def prepare(
         }
         (work / "falloff.json").unlink(missing_ok=True)  # of a run with other settings
         if measure is not None and settings.falloff:
-            store = Store(work, record, particles, images)
-            found = measure(store)
-            images = images.assign(**found.columns(store.images, store.image_tomograms))
-            write_json(work / "falloff.json", found.record())
+            images = _with_falloff(Store(work, record, particles, images), measure)
         # the same coefficients with another falloff are another store
         record["falloff"] = fingerprint(*(images[name].to_numpy() for name in NO_FALLOFF))
         write_parquet(work / "images.parquet", images)
@@ -147,6 +144,13 @@ def prepare(
         packed.put_away()
         (work / "lock").unlink()
         work.replace(out)
+
+
+def _with_falloff(store: Store, measure: Callable[[Store], Measured]) -> pd.DataFrame:
+    """The store's table of images with what is measured, which falloff.json keeps beside it."""
+    found = measure(store)
+    write_json(store.path / "falloff.json", found.record())
+    return store.images.assign(**found.columns(store.images, store.image_tomograms))
 
 
 def _key(dataset_dir: Path, settings: PrepareSettings) -> str:

@@ -51,6 +51,11 @@ class Sums:
             self.numerator + other.numerator, self.denominator + other.denominator, self.box
         )
 
+    def mean_weights(self) -> Tensor:
+        """Mean weight of each shell of the padded grid, `(m/2 - 1,)` for shells 1 …, on the CPU."""
+        m = self.denominator.shape[-1]
+        return shell_sum(self.denominator.cpu()) / shell_sum(torch.ones(m, m, m))
+
     def volume(self, prior: Tensor | None = None, *, floor_by_shell: bool = False) -> Tensor:
         """Real-space `(box, box, box)` map: numerator / (denominator + prior).
 
@@ -62,7 +67,7 @@ class Sums:
         shell = (frequencies(m, 3, self.numerator.device) / _PADDING).round().long()
         inside = shell <= self.box // 2 - 1
         if floor_by_shell:
-            mean = shell_sum(self.denominator.cpu()) / shell_sum(torch.ones(m, m, m))
+            mean = self.mean_weights()
             fine = frequencies(m, 3, self.numerator.device).round().long().clamp(max=m // 2)
             term = 1e-3 * torch.cat([mean[:1], mean, mean[-1:]]).to(self.denominator)[fine]
         else:
@@ -304,9 +309,6 @@ def wiener_term(sums: Sums, curve: Tensor) -> Tensor:
     """
     value = curve.clamp(0.01, 0.999).float().cpu()
     ratio = (1 - value) / (2 * value)
-    m = sums.denominator.shape[-1]
-    ones = shell_sum(torch.ones(m, m, m))
-    weights = shell_sum(sums.denominator.cpu()) / ones
-    mean = weights[_PADDING - 1 :: _PADDING][: len(ratio)]
+    mean = sums.mean_weights()[_PADDING - 1 :: _PADDING][: len(ratio)]
     term = mean * ratio
     return torch.cat([term[:1], term, term[-1:]])

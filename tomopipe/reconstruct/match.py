@@ -89,7 +89,7 @@ def _of_batch(
     batch: Batch, half: NDArray[np.int8], transforms: list[Tensor], shells: int
 ) -> tuple[NDArray[np.int64], Array]:
     """Images of a batch and their sums `(4, I, shells)`: data, model, power of data, count."""
-    shell = batch.lattice.float().norm(dim=-1).round().long()[batch.coefficient_lattice]
+    shell = batch.coefficient_shell()
     batch = batch.where(shell < shells)
     shell = shell[shell < shells]
     points, transfer = batch.points(), batch.ctf * batch.damage

@@ -152,13 +152,13 @@ class _LinearError:
             precision = batch.noise_precision()
             square = (batch.data - seen).square().sum(1) * precision
             values = torch.stack([square, (precision > 0).to(square)]).double()
-            sums.index_add_(1, _image_shell(batch), values)
+            sums.index_add_(1, batch.coefficient_shell(), values)
         return noise_variance(*sums)
 
     def _posterior(self, batch: Batch) -> Tensor:
         """Posterior means `(P, K)` of the latents, as in the E-step but at the exact points."""
         a, b = batch.back_projection()
-        precision = 1 / self.noise[_image_shell(batch)]
+        precision = 1 / self.noise[batch.coefficient_shell()]
         owner = batch.coefficient_particle()
         values = self.fixed.volumes_at(batch.points())
         mean, u = values[:, 0], values[:, 1:]
@@ -175,9 +175,3 @@ class _LinearError:
         )
         z: Tensor = torch.linalg.solve(gram, total[:, :, None])[:, :, 0]
         return z
-
-
-def _image_shell(batch: Batch) -> Tensor:
-    """Shell 0 … box / 2 of each coefficient in its image's plane."""
-    radius: Tensor = torch.linalg.vector_norm(batch.lattice.double(), dim=-1)
-    return radius.round().long()[batch.coefficient_lattice]

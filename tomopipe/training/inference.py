@@ -141,9 +141,8 @@ def _add_shells(
     error = prediction_error(predicted, batch, settings).double()
     zero = prediction_error(torch.zeros_like(predicted), batch, settings).double()
     weight = ImageModel.of(batch, damage=settings.damage).weight.double()
-    radius = batch.lattice.float().norm(dim=-1).round().long()[batch.coefficient_lattice]
     n_shells = sums.shape[-1]
-    shell = radius.clamp(max=n_shells - 1)
+    shell = batch.coefficient_shell().clamp(max=n_shells - 1)
     place = rows[batch.coefficient_particle()] * n_shells + shell
     for total, values in zip(sums, (error, zero, weight, torch.ones_like(error)), strict=True):
         total.view(-1).index_add_(0, place, values)
