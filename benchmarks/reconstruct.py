@@ -21,7 +21,7 @@ from benchmarks.engine.measure import HERE, machine, write_docs
 from benchmarks.engine.synthetic import make_store
 from tomopipe.config.reconstruct import ReconstructSettings
 from tomopipe.io.atomic import write_json
-from tomopipe.reconstruct.backproject import half_sums
+from tomopipe.reconstruct.half_maps import half_sums
 from tomopipe.reconstruct.particles import finish
 
 # EMPIAR-10499, and the cores that it is to be done on in ten minutes

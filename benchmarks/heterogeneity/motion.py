@@ -18,7 +18,7 @@ from tomopipe.dataset.store import Store
 from tomopipe.models import load_model
 from tomopipe.physics.fsc import fsc
 from tomopipe.physics.mask import sphere_mask
-from tomopipe.reconstruct.backproject import half_maps
+from tomopipe.reconstruct.half_maps import half_maps
 from tomopipe.simulate.particles import true_volume
 
 _PLACES, _SHARE = 10, 0.1  # of the particles that make one place

@@ -14,13 +14,12 @@ from benchmarks.scale.measure import Cost, run
 
 SIZES = 20_000, 200_000
 COMPONENTS, STATES = 6, 5
-_UMAP_MOST = 20_000  # beyond it takes longer than one cares to wait here
 
 
 def measure() -> Iterator[tuple[int, bool, Cost]]:
     """Particles, whether UMAP was among it, and the cost."""
     for particles in SIZES:
-        for umap in (False, True)[: 1 + (particles <= _UMAP_MOST)]:
+        for umap in (False, True):
             words = ["-m", "benchmarks.scale.analysis", str(particles), str(int(umap))]
             yield particles, umap, run(words)
 

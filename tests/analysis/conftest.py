@@ -18,7 +18,7 @@ from tomopipe.io.atomic import write_json, write_text
 from tomopipe.io.mrc import read_volume, write_volume
 from tomopipe.physics.fsc import resolution_at
 from tomopipe.physics.mask import soft_mask
-from tomopipe.reconstruct.backproject import half_maps
+from tomopipe.reconstruct.half_maps import half_maps
 from tomopipe.simulate.particles import simulate_particles
 
 STATES = ("whole", "no_lobe", "junk")

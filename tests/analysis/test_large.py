@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
+from sklearn.manifold import trustworthiness
 from sklearn.metrics import adjusted_rand_score
 
 from tomopipe.analysis import latent, mixtures
@@ -61,6 +62,20 @@ def test_states_are_counted_and_all_particles_get_a_probability(few, states):
     assert len(found.chosen.centres) == 2
     assert found.states.probability.shape == (N, 2)
     assert adjusted_rand_score(truth, found.chosen.labels) > 0.98
+
+
+def test_umap_places_all_particles_among_those_it_learns_from(states, monkeypatch):
+    truth, z = states[0], states[1].z
+    every = latent.umap_coordinates(z, seed=0)
+    monkeypatch.setattr(latent, "EMBEDDED", FITTED)
+    points = latent.umap_coordinates(z, seed=0)
+    assert not np.array_equal(points, every)
+    assert np.array_equal(points, latent.umap_coordinates(z, seed=0))
+    assert adjusted_rand_score(truth, graph(z, points, 2, seed=0).labels) > 0.98
+    # neighbours in the plot are neighbours in the latents; any plot of two states reaches apart
+    trust, whole, apart = (trustworthiness(z, p) for p in (points, every, z[:, :1]))
+    print(trust, whole, apart)
+    assert trust > (whole + apart) / 2
 
 
 @pytest.mark.parametrize("dimensions", [2, 20])

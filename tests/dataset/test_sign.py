@@ -18,7 +18,7 @@ from tomopipe.dataset.store import Store
 from tomopipe.io.mrc import write_stack
 from tomopipe.physics.fourier import ifft2c
 from tomopipe.physics.fsc import correlation
-from tomopipe.reconstruct.backproject import half_maps
+from tomopipe.reconstruct.half_maps import half_maps
 from tomopipe.simulate.phantom import complex_in_state
 
 BOX, PIXEL, COUNT = 24, 13.0, 60

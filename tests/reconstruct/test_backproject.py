@@ -15,8 +15,9 @@ from tomopipe.errors import StateError
 from tomopipe.io.atomic import read_json, read_sealed_json, write_json, write_sealed_json
 from tomopipe.io.mrc import read_volume
 from tomopipe.physics.fsc import correlation, fsc
-from tomopipe.reconstruct.backproject import accumulate, half_maps, half_sums
+from tomopipe.reconstruct.backproject import accumulate
 from tomopipe.reconstruct.consensus import consensus
+from tomopipe.reconstruct.half_maps import half_maps, half_sums
 from tomopipe.simulate.particles import true_volume
 
 

@@ -8,20 +8,27 @@ import pytest
 import torch
 from scipy.optimize import check_grad
 
+from tomopipe.config.extract import ExtractSettings
 from tomopipe.config.prepare import PrepareSettings
 from tomopipe.config.simulate import SimulateSettings
+from tomopipe.config.simulate_tilt_series import TiltSeriesSimulation
 from tomopipe.dataset.importer import import_star
 from tomopipe.dataset.prepare import prepare
 from tomopipe.dataset.store import Store
+from tomopipe.extract.extract import extract
+from tomopipe.extract.particles import read_particles
+from tomopipe.extract.series import series_of
 from tomopipe.io.atomic import read_json
 from tomopipe.models.mean import FixedVolumes
 from tomopipe.reconstruct import falloff as module
-from tomopipe.reconstruct.backproject import accumulate, half_maps
+from tomopipe.reconstruct.backproject import accumulate
 from tomopipe.reconstruct.factors import Estimate, Groups, _Fit, significant_factors
 from tomopipe.reconstruct.falloff import Falloff, measure_falloff
+from tomopipe.reconstruct.half_maps import half_maps
 from tomopipe.reconstruct.match import Match, _agreeing
 from tomopipe.simulate.particles import simulate_particles
 from tomopipe.simulate.phantom import complex_in_state
+from tomopipe.simulate.tilt_series import simulate_tilt_series
 
 THICKNESS, DOSE = 0.8, 120.0  # of 1 / cos - 1; Å² per e/Å²
 BFACTORS = np.array([-3000.0, 0.0, 4000.0])  # of the three tomograms, Å²
@@ -330,7 +337,7 @@ def test_prepare_measures_records_and_goes_on_after_a_kill(images, tmp_path, mon
         return measure_falloff(images.made(0, *images.falloff()))
 
     with monkeypatch.context() as patch:
-        patch.setattr("tomopipe.dataset.prepare._pack", once_more)
+        patch.setattr("tomopipe.dataset.coefficients._pack", once_more)
         prepare(images.dataset, tmp_path / "store", one, measured)
     store = Store.open(tmp_path / "store")
     record = read_json(store.path / "falloff.json")
@@ -347,3 +354,33 @@ def test_prepare_measures_records_and_goes_on_after_a_kill(images, tmp_path, mon
     plain = Store.open(tmp_path / "plain")
     assert (plain.images["falloff_scale"] == 1).all()
     assert not (plain.path / "falloff.json").exists()
+
+
+def test_thickness_of_simulated_ice_is_found_in_images_cut_out_of_tilt_series(tmp_path):
+    """Tilted ice is thicker and lets fewer electrons pass: normalised images show less signal."""
+    ice, free_path = 4000.0, 3100.0  # Å
+    settings = TiltSeriesSimulation(
+        tomograms=2,
+        volume_angstrom=(2900.0, 2900.0, 700.0),
+        image_pixels=(384, 384),
+        pixel_size_angstrom=8.0,
+        particles=40,
+        junk_fraction=0.0,
+        motion_degrees=0.0,
+        states={"whole": 1.0},
+        ice_angstrom=ice,
+        tilts=13,
+        tilt_step_degrees=10.0,
+        snr=0.5,
+    )
+    simulate_tilt_series(settings, tmp_path / "cell")
+    particles = read_particles(tmp_path / "cell" / "particles.star", None)
+    chosen = ExtractSettings(box=24, pixel_size_angstrom=13.0)
+    names = ["tomo_001", "tomo_002"]
+    series = series_of(tmp_path / "cell" / "tomograms.star", names, chosen.tilt_series)
+    extract(series, particles, tmp_path / "cut", chosen)
+    import_star(tmp_path / "cut" / "optimisation_set.star", tmp_path / "data")
+    prepare(tmp_path / "data", tmp_path / "store", PrepareSettings(workers=1))
+    found = measure_falloff(Store.open(tmp_path / "store"))
+    assert abs(found.thickness.value - ice / free_path / 2) < 3 * found.thickness.error
+    assert found.thickness.error < 0.1

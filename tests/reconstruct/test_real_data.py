@@ -14,8 +14,9 @@ from tomopipe.models.mean import FixedVolumes
 from tomopipe.physics.fourier import frequencies
 from tomopipe.physics.fsc import correlation, fsc
 from tomopipe.physics.mask import sphere_mask
-from tomopipe.reconstruct.backproject import accumulate, batches, half_maps, wiener_term
+from tomopipe.reconstruct.backproject import accumulate, batches
 from tomopipe.reconstruct.falloff import measure_falloff
+from tomopipe.reconstruct.half_maps import half_maps, wiener_term
 
 # what a quick back-projection reached against RELION's, shells 1 to 11, in a sphere of 13 pixels
 QUICK = [0.99, 0.97, 0.93, 0.88, 0.82, 0.69, 0.63, 0.68, 0.66, 0.62, 0.54]

@@ -15,11 +15,11 @@ from sklearn.neighbors import NearestNeighbors
 
 from tomopipe import __version__
 from tomopipe.analysis.clusters import clusters_fingerprint
-from tomopipe.analysis.latent import Array, rows_of
+from tomopipe.analysis.latent import Array, evenly, latent_columns, rows_of
 from tomopipe.errors import ConfigError, StateError
 from tomopipe.io.atomic import atomic_directory, read_parquet, write_json, write_parquet
 
-STEP_FORMAT = 2
+STEP_FORMAT = 3
 STABLE = 0.75  # of the mean Jaccard index, Hennig 2007, doi:10.1016/j.csda.2006.11.025
 _NEIGHBOURS, _SAMPLED = 10, 2000
 
@@ -53,13 +53,8 @@ def agreement(analyses: Sequence[Path], out: Path) -> dict[str, Any]:
     """
     if len(analyses) < 2:
         raise ConfigError("agreement needs two analyses or more: give those of all replicates")
-    tables = [read_parquet(path / "clusters.parquet") for path in analyses]
+    tables = _cluster_tables(analyses)
     uids = tables[0]["uid"].to_numpy(object)
-    for path, table in zip(analyses, tables, strict=True):
-        if len(table) != len(uids) or not table["uid"].isin(set(uids)).all():
-            raise StateError(
-                f"{path} holds other particles than {analyses[0]}: give replicates of one branch"
-            )
     labels = [
         rows_of(table, uids, path)["cluster"].to_numpy(int)
         for path, table in zip(analyses, tables, strict=True)
@@ -86,6 +81,18 @@ def agreement(analyses: Sequence[Path], out: Path) -> dict[str, Any]:
         write_parquet(folder / "agreement.parquet", particles)
         write_json(folder / "agreement.json", record)
     return record
+
+
+def _cluster_tables(analyses: Sequence[Path]) -> list[pd.DataFrame]:
+    """`clusters.parquet` of all; `StateError` unless they hold the same particles."""
+    tables = [read_parquet(path / "clusters.parquet") for path in analyses]
+    uids = set(tables[0]["uid"])
+    for path, table in zip(analyses, tables, strict=True):
+        if len(table) != len(uids) or not table["uid"].isin(uids).all():
+            raise StateError(
+                f"{path} holds other particles than {analyses[0]}: give replicates of one branch"
+            )
+    return tables
 
 
 def jaccard(first: NDArray[np.int64], other: NDArray[np.int64]) -> Array:
@@ -116,7 +123,7 @@ def _clusters(labels: NDArray[np.int64], jaccards: list[Array]) -> list[dict[str
 
 def _latents(analyses: Sequence[Path], i: int, j: int, uids: Array) -> dict[str, Any]:
     """How far the latents of two replicates say the same, by an even sample of particles."""
-    rows = np.unique(np.linspace(0, len(uids) - 1, _SAMPLED).astype(int))
+    rows = evenly(len(uids), _SAMPLED)
     a, b = (_z(analyses[k], uids[rows]) for k in (i, j))
     near = min(_NEIGHBOURS, len(rows) - 1)
     return {
@@ -130,8 +137,7 @@ def _latents(analyses: Sequence[Path], i: int, j: int, uids: Array) -> dict[str,
 def _z(analysis: Path, uids: Array) -> Array:
     path = analysis / "latents.parquet"
     table = rows_of(read_parquet(path), uids, path)
-    columns = [c for c in table.columns if c[0] == "z" and c[1:].isdigit()]
-    found: Array = table[columns].to_numpy(float)
+    found: Array = table[latent_columns(table)].to_numpy(float)
     return found
 
 

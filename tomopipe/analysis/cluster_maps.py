@@ -13,7 +13,8 @@ from tomopipe.analysis.latent import Array
 from tomopipe.dataset.store import Store
 from tomopipe.io.mrc import write_volume
 from tomopipe.io.progress import Progress
-from tomopipe.reconstruct.backproject import accumulate, half_maps
+from tomopipe.reconstruct.backproject import accumulate
+from tomopipe.reconstruct.half_maps import half_maps
 from tomopipe.reconstruct.resolution import half_map_curves
 
 

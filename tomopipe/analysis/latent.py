@@ -17,6 +17,7 @@ from tomopipe.io.atomic import read_parquet
 Array = npt.NDArray[Any]
 
 FITTED = 20_000  # particles that clusters and curves are fitted to, at most: more tell no more
+EMBEDDED = 100_000  # particles that UMAP learns from, at most, and that it places at a time
 _TREE_DIMENSIONS = 15  # beyond, a tree of neighbours is slower than all distances
 
 
@@ -240,8 +241,10 @@ def umap_coordinates(
 ) -> Array:
     """Seeded UMAP of `(n, d)` points: `(n, dimensions)` float32.
 
-    Sets of fewer than `dimensions + 3` particles have no neighbourhoods to speak of; they get
-    their first principal components instead.
+    Of large sets `EMBEDDED` particles, evenly taken, are laid out and the others placed among
+    them: laying out a million takes an hour, placing them minutes. Sets of fewer than
+    `dimensions + 3` particles have no neighbourhoods to speak of; they get their first principal
+    components instead.
     """
     n = len(points)
     if n < dimensions + 3:
@@ -265,4 +268,11 @@ def umap_coordinates(
             n_jobs=1,
             init="spectral" if n > 4 * dimensions + 8 else "random",
         )
-        return np.asarray(model.fit_transform(points), dtype=np.float32)
+        rows = evenly(n, EMBEDDED)
+        result = np.empty((n, dimensions), dtype=np.float32)
+        result[rows] = model.fit_transform(points[rows])
+        others = np.setdiff1d(np.arange(n), rows)
+        for first in range(0, len(others), EMBEDDED):
+            part = others[first : first + EMBEDDED]
+            result[part] = model.transform(points[part])
+        return result

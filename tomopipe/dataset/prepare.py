@@ -6,12 +6,7 @@ sign, half plane and dose mask.
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass
-from multiprocessing import get_context
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,13 +14,13 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from tomopipe import __version__
 from tomopipe.config.prepare import PrepareSettings
 from tomopipe.dataset.changed import check_unchanged
+from tomopipe.dataset.coefficients import Job, half_planes, packed_coefficients
 from tomopipe.dataset.filling import Packed
-from tomopipe.dataset.images import column, read_images, shifts_pixels
+from tomopipe.dataset.images import column
 from tomopipe.dataset.sample import sample
 from tomopipe.dataset.store import NO_FALLOFF, STEP_FORMAT, Store
 from tomopipe.errors import InputError, StateError
@@ -40,11 +35,9 @@ from tomopipe.io.atomic import (
     write_sealed_json,
 )
 from tomopipe.io.lock import locked
-from tomopipe.io.parent import end_with
 from tomopipe.io.progress import Progress
 from tomopipe.physics.dose import highest_frequency
-from tomopipe.physics.fourier import fft2c, full_plane, half_plane, ifft2c, shift_phase
-from tomopipe.physics.window import cosine_window
+from tomopipe.physics.fourier import half_plane
 
 _CHUNK_PIXELS = 1 << 21
 _SAMPLE_IMAGES = 2000
@@ -60,16 +53,6 @@ class Measured(Protocol):
 
     def record(self) -> dict[str, Any]:
         """What falloff.json says of it."""
-
-
-@dataclass(frozen=True)
-class _Job:
-    """What a worker needs to transform images: all plain values, so that it can be sent to it."""
-
-    box: int
-    bright: bool
-    window_inner: float
-    window_outer: float
 
 
 def prepare(
@@ -113,7 +96,7 @@ def prepare(
     check_unchanged(dataset_dir)
     _check_pixel_size(images, dataset_dir)
     images = _with_counts(images, box, settings)
-    job = _Job(box, meta["contrast"] == "bright", settings.window_inner, settings.window_outer)
+    job = Job(box, meta["contrast"] == "bright", settings.window_inner, settings.window_outer)
     key = _key(dataset_dir, settings)
     work = out.with_name(f".{out.name}.partial")
     with locked(work / "lock", out, "run of `tomopipe prepare`"):
@@ -124,26 +107,29 @@ def prepare(
         write_parquet(work / "particles.parquet", particles)
         images = images.assign(crc32=packed.checksums(), **NO_FALLOFF)
         record = {
-            **_figures(particles, images, box),
+            **_figures(particles, images, box, settings),
             "scale": scale,
-            "checksums": "crc32",
             "bytes": packed.path.stat().st_size,
-            "settings": settings.model_dump(),
             "source": key,
         }
         (work / "falloff.json").unlink(missing_ok=True)  # of a run with other settings
         if measure is not None and settings.falloff:
             images = _with_falloff(Store(work, record, particles, images), measure)
-        # the same coefficients with another falloff are another store
-        record["falloff"] = fingerprint(*(images[name].to_numpy() for name in NO_FALLOFF))
         write_parquet(work / "images.parquet", images)
-        write_sealed_json(work / "store.json", record)
-        if out.exists():
-            remove_directory(out)
-        (work / "progress.json").unlink()
-        packed.put_away()
-        (work / "lock").unlink()
-        work.replace(out)
+        # the same coefficients with another falloff are another store
+        falloff = fingerprint(*(images[name].to_numpy() for name in NO_FALLOFF))
+        write_sealed_json(work / "store.json", record | {"falloff": falloff})
+        _put_in_place(work, packed, out)
+
+
+def _put_in_place(work: Path, packed: Packed, out: Path) -> None:
+    """The finished work becomes the store, instead of an older one."""
+    if out.exists():
+        remove_directory(out)
+    (work / "progress.json").unlink()
+    packed.put_away()
+    (work / "lock").unlink()
+    work.replace(out)
 
 
 def _with_falloff(store: Store, measure: Callable[[Store], Measured]) -> pd.DataFrame:
@@ -163,8 +149,10 @@ def _key(dataset_dir: Path, settings: PrepareSettings) -> str:
     )
 
 
-def _figures(particles: pd.DataFrame, images: pd.DataFrame, box: int) -> dict[str, Any]:
-    """What store.json says about the size of the data set."""
+def _figures(
+    particles: pd.DataFrame, images: pd.DataFrame, box: int, settings: PrepareSettings
+) -> dict[str, Any]:
+    """What store.json says about the size of the data set and how it was made."""
     return {
         "step_format": STEP_FORMAT,
         "version": __version__,
@@ -174,6 +162,8 @@ def _figures(particles: pd.DataFrame, images: pd.DataFrame, box: int) -> dict[st
         "n_images": len(images),
         "n_coefficients": int(images["coefficient_count"].sum()),
         "share_kept": float(images["kept_count"].mean() / len(half_plane(box).points)),
+        "checksums": "crc32",
+        "settings": settings.model_dump(),
     }
 
 
@@ -229,10 +219,10 @@ def _with_counts(images: pd.DataFrame, box: int, settings: PrepareSettings) -> p
     return images.assign(coefficient_start=starts, coefficient_count=stored, kept_count=kept)
 
 
-def _scale(images: pd.DataFrame, job: _Job) -> float:
+def _scale(images: pd.DataFrame, job: Job) -> float:
     """Standard deviation of the real and imaginary parts over a sample of images."""
     count = min(_SAMPLE_IMAGES, max(16, _CHUNK_PIXELS // job.box**2))
-    values = _transform(sample(images, count), job)
+    values = half_planes(sample(images, count), job)
     scale = float(torch.view_as_real(values).double().std())
     if scale == 0:
         raise InputError(
@@ -245,7 +235,7 @@ def _fill(
     work: Path,
     packed: Packed,
     images: pd.DataFrame,
-    job: _Job,
+    job: Job,
     scale: float,
     workers: int,
 ) -> None:
@@ -258,81 +248,9 @@ def _fill(
         progress.start_at(starts.start)
         # in the images' order: what is done is a number, however many chunks there are
         for start, values in zip(
-            starts, _transformed(tables, len(starts), job, scale, workers), strict=True
+            starts, packed_coefficients(tables, len(starts), job, scale, workers), strict=True
         ):
             done = min(start + size, len(images))
             packed.write(start, done, values)
             write_json(work / "progress.json", {"key": state["key"], "images_done": done})
             progress.advance(done - start)
-
-
-def _transformed(
-    tables: Iterable[pd.DataFrame], n_tables: int, job: _Job, scale: float, workers: int
-) -> Iterator[NDArray[np.float16]]:
-    """Packed coefficients of each of the tables in order, by this process or by several."""
-    count = workers or len(os.sched_getaffinity(0))
-    if count == 1 or n_tables <= 1:
-        for table in tables:
-            yield _pack(table, job, scale)
-        return
-    with ProcessPoolExecutor(
-        min(count, n_tables),
-        mp_context=get_context("spawn"),
-        initializer=_begin_worker,
-        initargs=(os.getpid(),),
-    ) as pool:
-        # a few chunks ahead of the writer, no more: memory stays bounded
-        pending: deque[Future[NDArray[np.float16]]] = deque()
-        for table in tables:
-            pending.append(pool.submit(_pack, table, job, scale))
-            if len(pending) > 2 * count:
-                yield pending.popleft().result()
-        for future in pending:
-            yield future.result()
-
-
-def _begin_worker(parent: int) -> None:
-    end_with(parent)
-    torch.set_num_threads(1)
-
-
-def _pack(table: pd.DataFrame, job: _Job, scale: float) -> NDArray[np.float16]:
-    """Kept coefficients of the images of `table`, one after the other: `(sum of counts, 2)`."""
-    with np.errstate(over="ignore"):  # which is looked for below
-        values = (torch.view_as_real(_transform(table, job)).numpy() / scale).astype(np.float16)
-    counts = table["coefficient_count"].to_numpy()
-    inside = np.arange(values.shape[1])[None] < counts[:, None]
-    strong = (
-        f"is more than {np.finfo(np.float16).max:.0f} times as strong as others are: take out its "
-        "hot pixels, or leave its particle out"
-    )
-    _check_finite(np.isfinite(values) | ~inside[..., None], table, strong)
-    return values[inside]
-
-
-def _transform(table: pd.DataFrame, job: _Job) -> Tensor:
-    """Half-plane coefficients of the images of `table`, `(n, n_lattice)` complex64."""
-    pixels = read_images(table, job.box)
-    _check_finite(np.isfinite(pixels), table, "holds values that are not finite: extract it again")
-    plane = half_plane(job.box)
-    phase = shift_phase(full_plane(job.box), shifts_pixels(table), job.box).reshape(
-        -1, job.box, job.box
-    )
-    # centre first, window after: the window then keeps the particle, not the middle of the box
-    centred = ifft2c(fft2c(torch.from_numpy(pixels)) * phase.to(torch.complex64)).real
-    window = cosine_window(job.box, job.window_inner, job.window_outer)
-    coefficients = plane.gather(fft2c(centred * window))
-    has_ctf = ~table["defocus_u_angstrom"].isna().to_numpy()
-    plain = has_ctf & ~table["premultiplied"].to_numpy(bool)
-    # CTF is negative at low frequency: bright protein needs the sign turned, once, unless the
-    # stack was multiplied by its CTF (then CTF^2 is positive) or never had one
-    flip = plain if job.bright else ~plain
-    return coefficients * torch.from_numpy(np.where(flip, -1.0, 1.0)).float()[:, None]
-
-
-def _check_finite(finite: NDArray[np.bool_], table: pd.DataFrame, problem: str) -> None:
-    """Refuse the first image whose values `(n, …)` are not all finite: its stack, its number."""
-    bad = np.flatnonzero(~finite.reshape(len(table), -1).all(1))
-    if bad.size:
-        image = table.iloc[int(bad[0])]
-        raise InputError(f"{image['stack']}: image {image['slot'] + 1} {problem}")

@@ -1,4 +1,4 @@
-"""Weighted back-projection of any particles of a store, in half-sets by particle."""
+"""Weighted back-projection of any particles of a store."""
 
 from __future__ import annotations
 
@@ -14,15 +14,12 @@ from torch import Tensor
 from tomopipe.dataset.batch import Batch
 from tomopipe.dataset.reader import Reader
 from tomopipe.dataset.store import Store
-from tomopipe.errors import StateError
 from tomopipe.io.progress import Progress
 from tomopipe.physics.fourier import frequencies, gridding_envelope, ifft3c
 from tomopipe.physics.fsc import shell_sum
-from tomopipe.physics.mask import sphere_mask
-from tomopipe.reconstruct.resolution import Curves, half_map_curves
 from tomopipe.reconstruct.spread import empty_grid, mates, spread
 
-_PADDING = 2
+PADDING = 2
 _CHUNK_COEFFICIENTS = 1_000_000
 _THREAD_BYTES = 6 << 30  # for the sums of all threads together
 
@@ -64,7 +61,7 @@ class Sums:
         `floor_by_shell` of the mean in their shell: weights may differ by orders between shells.
         """
         m = self.numerator.shape[-1]
-        shell = (frequencies(m, 3, self.numerator.device) / _PADDING).round().long()
+        shell = (frequencies(m, 3, self.numerator.device) / PADDING).round().long()
         inside = shell <= self.box // 2 - 1
         if floor_by_shell:
             mean = self.mean_weights()
@@ -82,44 +79,6 @@ class Sums:
         s = slice(lo, lo + self.box)
         # trilinear spreading multiplied the map by sinc^2, which is divided out
         return volume[s, s, s] / gridding_envelope(self.box, m, 2).to(volume)
-
-
-@dataclass(frozen=True)
-class HalfMaps:
-    """A map, its two half-maps (by particle) and their FSC.
-
-    Attributes
-    ----------
-    map, half1, half2
-        `(box, box, box)` in units of the images, protein positive.
-    unfiltered
-        The two half-maps without the Wiener filter, in any unit; FSC are theirs.
-    curves
-        FSC of the half-maps, inside the mask and without it.
-    mask
-        `(box, box, box)`.
-    n_particles, n_images
-        What went in.
-    """
-
-    map: Tensor
-    half1: Tensor
-    half2: Tensor
-    unfiltered: tuple[Tensor, Tensor]
-    curves: Curves
-    mask: Tensor
-    n_particles: int
-    n_images: int
-
-    @property
-    def fsc(self) -> Tensor:
-        """Without mask, `(box / 2 - 1,)` for shells 1 …."""
-        return self.curves.unmasked
-
-    @property
-    def fsc_masked(self) -> Tensor:
-        """Inside the mask, `(box / 2 - 1,)`."""
-        return self.curves.masked
 
 
 def accumulate(
@@ -152,12 +111,10 @@ def accumulate(
     progress
         Told of every particle.
     """
-    m = _PADDING * store.box
+    m = PADDING * store.box
     parts = chunks(store, np.asarray(particles, dtype=np.int64))
-    on_cpu = torch.device(device).type == "cpu"
     threads = torch.get_num_threads()
-    fitting = _THREAD_BYTES // (24 * m**3)
-    workers = max(1, min(threads, len(parts), fitting)) if on_cpu else 1
+    workers = _workers(len(parts), m, device)
     source = open_on(store, device) if reader is None else reader
 
     def share(first: int) -> Tensor:
@@ -187,9 +144,16 @@ def accumulate(
     return completed(total, store.box)
 
 
+def _workers(n_parts: int, m: int, device: torch.device | str) -> int:
+    """How many threads have a grid of their own."""
+    if torch.device(device).type != "cpu":
+        return 1
+    return max(1, min(n_parts, torch.get_num_threads(), _THREAD_BYTES // (24 * m**3)))
+
+
 def completed(total: Tensor, box: int) -> Sums:
     """Sums of a grid `(3, ...)` of data and weights, with their Friedel mates."""
-    m = _PADDING * box
+    m = PADDING * box
     total = total[:, : m**3].reshape(3, m, m, m)
     total = total + mates(total) * total.new_tensor([1.0, -1.0, 1.0])[:, None, None, None]
     return Sums(torch.complex(total[0], total[1]), total[2].clone(), box)
@@ -231,84 +195,3 @@ def batches(
     """All coefficients of `particles` inside the dose mask, in batches of bounded size."""
     for part in chunks(store, particles):
         yield reader.batch(part, inside=True)
-
-
-def check_halves(store: Store) -> None:
-    """Raise `StateError` unless both half-sets have particles."""
-    if len(set(store.half.tolist())) < 2:
-        raise StateError(
-            f"{store.path}: all {store.n_particles} selected particles are in half-set "
-            f"{store.half[:1].tolist()}: select particles of both halves (rlnRandomSubset)"
-        )
-
-
-def half_sums(
-    store: Store,
-    particles: NDArray[np.integer],
-    *,
-    operators: Tensor | None = None,
-    device: torch.device | str = "cpu",
-    progress: Progress | None = None,
-) -> tuple[Sums, Sums]:
-    """Sums of both half-sets of `particles` (rlnRandomSubset where the source has it).
-
-    The two half-sets never share a particle, so that their FSC measures what is reproducible
-    between particles; halves of tilts would share each particle's structure and its errors.
-    """
-    halves = store.half[particles]
-    reader = open_on(store, device)
-    first, second = (
-        accumulate(
-            store,
-            particles[halves == h],
-            operators=operators,
-            device=device,
-            reader=reader,
-            progress=progress,
-        )
-        for h in (1, 2)
-    )
-    return first, second
-
-
-def half_maps(
-    store: Store,
-    particles: Sequence[int] | NDArray[np.integer] | None = None,
-    *,
-    mask_diameter_angstrom: float | None = None,
-    wiener: float = 1.0,
-    device: torch.device | str = "cpu",
-    progress: Progress | None = None,
-) -> HalfMaps:
-    """Back-project `particles` in their two half-sets; FSC; and the Wiener-filtered whole."""
-    chosen = np.arange(store.n_particles) if particles is None else np.asarray(particles)
-    sums = half_sums(store, chosen, device=device, progress=progress)
-    radius = (mask_diameter_angstrom or 0.9 * store.box * store.pixel_size) / store.pixel_size / 2
-    mask = sphere_mask(store.box, min(radius, store.box / 2 - 3))
-    plain = (sums[0].volume().cpu(), sums[1].volume().cpu())
-    curves = half_map_curves(*plain, mask)
-    both = sums[0] + sums[1]
-    prior = wiener * wiener_term(both, curves.masked)
-    half_prior = prior / 2
-    return HalfMaps(
-        map=both.volume(prior).cpu() * store.scale,
-        half1=sums[0].volume(half_prior).cpu() * store.scale,
-        half2=sums[1].volume(half_prior).cpu() * store.scale,
-        unfiltered=plain,
-        curves=curves,
-        mask=mask,
-        n_particles=len(chosen),
-        n_images=int(store.images_per_particle[chosen].sum()),
-    )
-
-
-def wiener_term(sums: Sums, curve: Tensor) -> Tensor:
-    """Wiener term per shell 0 … box/2: mean weight x (1 - FSC) / (2 FSC) of the half-maps.
-
-    SSNR of the whole = 2 FSC / (1 - FSC) (Scheres 2012); weight / SSNR is noise over signal.
-    """
-    value = curve.clamp(0.01, 0.999).float().cpu()
-    ratio = (1 - value) / (2 * value)
-    mean = sums.mean_weights()[_PADDING - 1 :: _PADDING][: len(ratio)]
-    term = mean * ratio
-    return torch.cat([term[:1], term, term[-1:]])

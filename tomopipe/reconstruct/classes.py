@@ -28,8 +28,9 @@ from tomopipe.io.atomic import (
 from tomopipe.io.mrc import write_volume
 from tomopipe.io.progress import Progress
 from tomopipe.physics.fsc import fsc
-from tomopipe.reconstruct.backproject import Sums, accumulate, open_on, wiener_term
+from tomopipe.reconstruct.backproject import Sums, accumulate, open_on
 from tomopipe.reconstruct.class_figures import Class, Maps, Volumes, class_figures
+from tomopipe.reconstruct.half_maps import wiener_term
 from tomopipe.reconstruct.mask import FINEST_ANGSTROM, automatic_mask
 from tomopipe.reconstruct.resolution import half_map_curves
 from tomopipe.reconstruct.symmetry import operators

@@ -16,7 +16,7 @@ from tomopipe.io.atomic import atomic_directory, check_folder, fingerprint, writ
 from tomopipe.io.mrc import write_volume
 from tomopipe.io.notice import notice
 from tomopipe.io.progress import Progress
-from tomopipe.reconstruct.backproject import HalfMaps, check_halves, half_maps
+from tomopipe.reconstruct.half_maps import HalfMaps, check_halves, half_maps
 
 STEP_FORMAT = 3
 _INVERTED = -0.5

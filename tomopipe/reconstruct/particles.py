@@ -17,7 +17,8 @@ from tomopipe.dataset.store import Store
 from tomopipe.io.atomic import atomic_directory, check_folder, fingerprint, write_json, write_text
 from tomopipe.io.mrc import write_volume
 from tomopipe.io.progress import Progress
-from tomopipe.reconstruct.backproject import Sums, check_halves, half_sums, wiener_term
+from tomopipe.reconstruct.backproject import Sums
+from tomopipe.reconstruct.half_maps import check_halves, half_sums, wiener_term
 from tomopipe.reconstruct.local import local_resolution
 from tomopipe.reconstruct.mask import reconstruction_mask
 from tomopipe.reconstruct.resolution import Curves, half_map_curves

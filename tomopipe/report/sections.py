@@ -11,6 +11,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from tomopipe.report import figures, truth
+from tomopipe.report.badges import Badge, badges
 from tomopipe.report.cards import (
     ClusterCard,
     MapView,
@@ -29,14 +30,7 @@ from tomopipe.report.provenance import Step, decision, steps
 from tomopipe.report.records import AnalysisRecord, BranchRecord, DatasetRecord, ModelRecord, Record
 from tomopipe.report.replicates import Replicates, replicates
 from tomopipe.report.volumes import encode
-from tomopipe.report.words import (
-    Badge,
-    badges,
-    branch_sentences,
-    dataset_sentence,
-    reasons,
-    select_words,
-)
+from tomopipe.report.words import branch_sentences, dataset_sentence, reasons, select_words
 
 Figure = tuple[str, Markup]
 

@@ -120,10 +120,7 @@ def train_heterogeneous(
     stop = partial(should_stop, rule=settings.stop)
     with run_state.held(group):
         if not run_state.record.is_file():
-            fit_subspace(model, place.reader, place.split)
-            if linear and settings.linear_epochs and settings.encoder == "tilts":
-                goal = linear_latents(linear, store, settings.zdim)
-                learn_latents(model, objective, goal)
+            _warm_start(objective, place, settings, linear)
         run = _run(model, objective, place, run_state, end_of_epoch, stop)
         metrics = fit(run)
         model.eval()
@@ -138,6 +135,19 @@ def train_heterogeneous(
             publish(out, model, metrics, store, said | place.machine)
             run_state.put_away(out)
         group.barrier()
+
+
+def _warm_start(
+    objective: HeterogeneousObjective,
+    place: _Place,
+    settings: HeterogeneousSettings,
+    linear: Path | None,
+) -> None:
+    """Fit what a new model begins from: its subspace, its encoder to the linear latents."""
+    fit_subspace(objective.model, place.reader, place.split)
+    if linear and settings.linear_epochs and settings.encoder == "tilts":
+        goal = linear_latents(linear, place.store, settings.zdim)
+        learn_latents(objective.model, objective, goal)
 
 
 def train_homogeneous(
