@@ -1,9 +1,9 @@
 """Write time and peak memory of every rule, from Snakemake's benchmark files, into the docs.
 
-    python benchmarks/collect.py results/demo results/sim_ribosome
+    python -m benchmarks.collect results/demo results/sim_ribosome
 
-replaces, or adds, one table per results folder in docs/benchmarks.md, between its markers; the rest
-of that file is written by hand. Run it on the machine where the results were made.
+replaces one table per results folder in docs/benchmarks/cost.md, between its markers; the rest of
+that file is written by hand. Run it on the machine where the results were made.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-DOCS = Path(__file__).parent.parent / "docs" / "benchmarks.md"
+from benchmarks.docs import write_section
 
 
 @dataclass(frozen=True)
@@ -86,32 +86,18 @@ def megabytes(value: float) -> str:
     return "–" if value != value else f"{value:.0f} MB"
 
 
-def insert(text: str, results: Path, block: str) -> str:
-    """Replace the block between the markers of a results folder, or add it at the end."""
-    begin, end = f"<!-- begin {results} -->", f"<!-- end {results} -->"
-    marked = f"{begin}\n{block}\n{end}"
-    pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
-    if pattern.search(text):
-        return pattern.sub(lambda _: marked, text)
-    return f"{text.rstrip()}\n\n{marked}\n"
-
-
 def main() -> None:
     """Collect the given results folders."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("results", type=Path, nargs="+")
-    parser.add_argument("--docs", type=Path, default=DOCS)
     args = parser.parse_args()
-    head = "# Benchmarks\n\n## Time and peak memory of each rule\n"
-    text = args.docs.read_text(encoding="utf-8") if args.docs.exists() else head
     for results in args.results:
         measured = read_benchmarks(results)
         if not measured:
             parser.error(f"{results}/benchmarks holds no .tsv file: run the workflow first")
-        text = insert(text, results, table(results, measured))
-    args.docs.write_text(text, encoding="utf-8")
+        write_section(str(results), table(results, measured))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ from typing import Any
 import pandas as pd
 import torch
 
-from benchmarks.engine.measure import HERE, machine, write_docs
+from benchmarks.docs import write_section
+from benchmarks.engine.measure import HERE, machine
 from benchmarks.heterogeneity.sets import Made, is_junk, make
 from tomopipe.analysis.analyze import analyze
 from tomopipe.analysis.fit import fit
@@ -50,7 +51,7 @@ def main() -> None:
         rows += measured(made)
         print(pd.DataFrame(rows).to_string(), flush=True)
     text = f"{machine(torch.device('cpu'))}; {options.noise}.\n\n{table(rows)}"
-    write_docs("cycle", text)
+    write_section("cycle", text)
 
 
 def measured(made: Made) -> list[Row]:

@@ -2,8 +2,8 @@
 
     python -m benchmarks.extract
 
-writes benchmarks/results/extract.json and a table in docs/benchmarks.md. Times are CPU time of one
-thread.
+writes benchmarks/results/extract.json and a table in docs/benchmarks/cost.md. Times are CPU time of
+one thread.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from benchmarks.engine.measure import HERE, machine, write_docs
+from benchmarks.docs import write_section
+from benchmarks.engine.measure import HERE, machine
 from tomopipe.config.extract import ExtractSettings
 from tomopipe.dataset.tilt_series.geometry import TiltImage, TiltSeries
 from tomopipe.extract.extract import extract
@@ -62,7 +63,7 @@ def main() -> None:
     record = {"machine": machine(torch.device("cpu")), "cases": rows}
     write_json(options.out, record)
     if not options.no_docs:
-        write_docs("extract", table(record))
+        write_section("extract", table(record))
 
 
 def measured(

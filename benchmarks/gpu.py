@@ -4,7 +4,7 @@
 
 needs 12 GB of disk for its synthetic stores (EMPIAR-10499's shape: 22,291 particles of 41 tilts,
 box 96 at 3.71 Å, 3 e/Å² a tilt, dose mask; and box 200 with fewer particles), and writes
-benchmarks/results/gpu.json and a table in docs/benchmarks.md. `--small` tries the script in a
+benchmarks/results/gpu.json and a table in docs/benchmarks/cost.md. `--small` tries the script in a
 minute on any machine, and writes no docs.
 """
 
@@ -22,13 +22,13 @@ import torch
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
+from benchmarks.docs import write_section
 from benchmarks.engine.measure import (
     HERE,
     Bench,
     machine,
     peak_rate,
     wait,
-    write_docs,
 )
 from benchmarks.engine.synthetic import make_store
 from tomopipe.config.linear import LinearSettings
@@ -74,7 +74,7 @@ def main() -> None:
     text = table(record)
     print(text)
     if not options.small:
-        write_docs("gpu", text)
+        write_section("gpu", text)
 
 
 def measure(options: argparse.Namespace, work: Path) -> dict[str, Any]:

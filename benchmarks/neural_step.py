@@ -2,8 +2,8 @@
 
     python -m benchmarks.neural_step
 
-writes benchmarks/results/neural_step.json and a table in docs/benchmarks.md. Both times of a ratio
-are taken in turns in the same run.
+writes benchmarks/results/neural_step.json and a table in docs/benchmarks/cost.md. Both times of a
+ratio are taken in turns in the same run.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.engine.measure import HERE, Bench, machine, seconds, write_docs
+from benchmarks.docs import write_section
+from benchmarks.engine.measure import HERE, Bench, machine, seconds
 from benchmarks.engine.synthetic import make_store
 from tomopipe.config.linear import LinearSettings
 from tomopipe.config.training import HeterogeneousSettings
@@ -56,7 +57,7 @@ def main() -> None:
     record = {"machine": machine(device), "steps": rows, "volumes": volumes}
     write_json(options.out, record)
     if not options.no_docs:
-        write_docs("neural step", table(record))
+        write_section("neural step", table(record))
 
 
 def measured_step(name: str, work: Path, repeats: int, rounds: int) -> dict[str, Any]:

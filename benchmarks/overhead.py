@@ -2,9 +2,9 @@
 
     python -m benchmarks.overhead [--results results/demo]
 
-writes benchmarks/results/overhead.json and a table in docs/benchmarks.md. Each figure is the least
-of several runs: processor seconds (user and system, children included), which other work on the
-machine hardly changes, and wall seconds, which it does. `--results` adds what of a finished run
+writes benchmarks/results/overhead.json and a table in docs/benchmarks/cost.md. Each figure is the
+least of several runs: processor seconds (user and system, children included), which other work on
+the machine hardly changes, and wall seconds, which it does. `--results` adds what of a finished run
 was start-up: run `snakemake --cores 1` on the same machine before.
 """
 
@@ -25,7 +25,8 @@ import torch
 import yaml
 
 from benchmarks.collect import read_benchmarks
-from benchmarks.engine.measure import HERE, machine, write_docs
+from benchmarks.docs import write_section
+from benchmarks.engine.measure import HERE, machine
 from tomopipe.cli.main import VERBS
 from tomopipe.io.atomic import write_json
 
@@ -100,7 +101,7 @@ def main() -> None:
     write_json(options.out, record)
     print(table(record))
     if not options.no_docs:
-        write_docs("overhead", table(record))
+        write_section("overhead", table(record))
 
 
 def least(command: Sequence[str], folder: Path, repeats: int) -> dict[str, float]:

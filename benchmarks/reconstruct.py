@@ -2,8 +2,8 @@
 
     python -m benchmarks.reconstruct
 
-writes benchmarks/results/reconstruct.json and a table in docs/benchmarks.md. Seconds are those of
-the processor, so that others on the machine do not count.
+writes benchmarks/results/reconstruct.json and a table in docs/benchmarks/cost.md. Seconds are those
+of the processor, so that others on the machine do not count.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.engine.measure import HERE, machine, write_docs
+from benchmarks.docs import write_section
+from benchmarks.engine.measure import HERE, machine
 from benchmarks.engine.synthetic import make_store
 from tomopipe.config.reconstruct import ReconstructSettings
 from tomopipe.io.atomic import write_json
@@ -50,7 +51,7 @@ def main() -> None:
     record = {"machine": machine(torch.device("cpu")), "rows": rows}
     write_json(options.out, record)
     if not options.no_docs:
-        write_docs("reconstruct", table(record))
+        write_section("reconstruct", table(record))
 
 
 def measured(name: str, work: Path, particles: int | None = None) -> dict[str, Any]:

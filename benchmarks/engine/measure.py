@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import subprocess
 import time
 from collections.abc import Callable
@@ -19,7 +18,6 @@ from torch import Tensor
 from tomopipe.config.training import HeterogeneousSettings
 from tomopipe.dataset.reader import Reader, open_reader
 from tomopipe.dataset.store import Store
-from tomopipe.io.atomic import write_text
 from tomopipe.models.allocation import keep_freed_memory
 from tomopipe.models.mean import FixedVolumes
 from tomopipe.models.precision import product_dtype
@@ -31,7 +29,6 @@ from tomopipe.training.splits import hold_out
 from tomopipe.training.warmstart import fit_subspace
 
 HERE = Path(__file__).resolve().parents[1]
-DOCS = HERE.parent / "docs" / "benchmarks.md"
 
 
 class Bench:
@@ -179,11 +176,3 @@ def machine(device: torch.device) -> str:
         f"{name}, {cores} cores, torch {torch.__version__}, {datetime.now(UTC):%Y-%m-%d}, "
         f"commit {commit}"
     )
-
-
-def write_docs(section: str, text: str) -> None:
-    """Replace what stands between a section's markers in docs/benchmarks.md."""
-    begin, end = f"<!-- begin {section} -->", f"<!-- end {section} -->"
-    docs = DOCS.read_text(encoding="utf-8")
-    pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
-    write_text(DOCS, pattern.sub(lambda _: f"{begin}\n{text}\n{end}", docs))

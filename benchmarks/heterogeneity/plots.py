@@ -11,9 +11,9 @@ matplotlib.use("Agg")
 import numpy as np
 from matplotlib import pyplot as plt
 
+from benchmarks.heterogeneity.report import Groups
 from benchmarks.heterogeneity.report import quality as measure
 
-Groups = dict[tuple[Any, ...], dict[str, list[dict[str, Any]]]]
 _BOUNDS = {"oracle": ("black", "-"), "supervised": ("black", ":")}
 
 

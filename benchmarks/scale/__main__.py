@@ -9,12 +9,12 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import re
 import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from benchmarks.docs import write_section
 from benchmarks.scale import analysis, bounded
 from benchmarks.scale.costs import (
     AXES,
@@ -29,10 +29,8 @@ from benchmarks.scale.costs import (
     parts_of,
 )
 from benchmarks.scale.measure import Cost
-from tomopipe.io.atomic import write_text
 from tomopipe.reconstruct.falloff import MOST_IMAGES
 
-DOCS = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 _MEANING = {
     "prepare": "prepare",
     "falloff": "prepare: falloff of the signal, two passes",
@@ -44,7 +42,7 @@ _MEANING = {
 
 
 def main() -> None:
-    """Measure, print and put the tables between their markers in docs/benchmarks.md."""
+    """Measure, print and put the tables between their markers in docs/benchmarks/cost.md."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, help="keep the sets here")
     parser.add_argument("--bounded", action="store_true", help="memory under a limit, at 6.4 GB")
@@ -66,7 +64,7 @@ def main() -> None:
     text = f"{machine()}\n\n{text}"
     print(text)
     if not options.no_docs:
-        write_docs(name, text)
+        write_section(name, text)
 
 
 def cost_table(rows: Sequence[Row]) -> str:
@@ -156,14 +154,6 @@ def machine() -> str:
     """What it ran on, and when."""
     cores = len(os.sched_getaffinity(0))
     return f"One thread, {cores} cores, {platform.machine()}, {datetime.now(UTC):%Y-%m-%d}"
-
-
-def write_docs(name: str, text: str) -> None:
-    """Replace what stands between the markers of `name` in docs/benchmarks.md."""
-    begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
-    docs = DOCS.read_text(encoding="utf-8")
-    pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
-    write_text(DOCS, pattern.sub(lambda _: f"{begin}\n{text}\n{end}", docs))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from tomopipe.cli.main import VERBS, _load, _parser
 from tomopipe.config import parse_config
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -31,6 +31,27 @@ def test_commands_have_the_right_flags(page: Path) -> None:
     for command in commands(page):
         _, verb, *words = shlex.split(command)
         _parser(verb, _load(verb)).parse_args(words)  # exits where a flag does not exist
+
+
+def anchors(page: Path) -> set[str]:
+    """Anchors of a page's headings, as GitHub makes them."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    unlinked = (re.sub(r"\[(.*?)\]\(.*?\)", r"\1", heading) for heading in headings)
+    return {re.sub(r"[^\w\- ]", "", text).lower().replace(" ", "-") for text in unlinked}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_pages_and_headings_that_exist(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"[a-z]+:", target):
+            continue
+        file, _, anchor = target.partition("#")
+        other = page.parent / file if file else page
+        assert other.exists(), f"{page.name}: {target}"
+        if anchor and other.suffix == ".md":
+            assert anchor in anchors(other), f"{page.name}: {target}"
 
 
 def test_the_commands_are_found() -> None:

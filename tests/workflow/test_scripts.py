@@ -11,6 +11,7 @@ from types import ModuleType
 
 import pytest
 
+from benchmarks import collect, docs
 from benchmarks.scale import costs
 from benchmarks.scale.measure import run
 from benchmarks.scale.sets import Size, write_raw
@@ -43,19 +44,30 @@ def measured(tmp_path: Path) -> Path:
     return tmp_path / "results"
 
 
-def test_benchmarks_become_a_table_that_is_replaced_in_place(measured: Path) -> None:
-    collect = load("benchmarks/collect.py")
+def test_benchmarks_become_a_table(measured: Path) -> None:
     rows = collect.read_benchmarks(measured)
     assert {row.step for row in rows} == {"branches/pilot/linear", "branches/pilot/select"}
     block = collect.table(measured, rows)
     assert "| branches/pilot/linear | 2 min 05 s | 642 MB |" in block
     assert "| branches/pilot/select | 0.4 s | – |" in block
-    text = collect.insert("# Benchmarks\n\nBy hand.\n", measured, block)
-    again = collect.insert(text, measured, block.replace("642", "700"))
-    assert again.startswith("# Benchmarks\n\nBy hand.\n")
-    assert "700 MB" in again
-    assert "642 MB" not in again
-    assert len(re.findall("<!-- begin", again)) == 1
+
+
+def test_figures_are_replaced_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(docs, "DOCS", tmp_path)
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks.md").write_text("By hand.\n<!-- begin a -->\n<!-- end a -->\n")
+    other = tmp_path / "benchmarks" / "cost.md"
+    other.write_text("<!-- begin b -->\nold\n<!-- end b -->\n<!-- begin a b -->\n<!-- end a b -->")
+    docs.write_section("b", "642 MB")
+    docs.write_section("b", r"700 \1 MB")
+    docs.write_section("a", "here")
+    assert other.read_text() == (
+        "<!-- begin b -->\n700 \\1 MB\n<!-- end b -->\n<!-- begin a b -->\n<!-- end a b -->"
+    )
+    first = (tmp_path / "benchmarks.md").read_text()
+    assert first == "By hand.\n<!-- begin a -->\nhere\n<!-- end a -->\n"
+    with pytest.raises(SystemExit, match="no page"):
+        docs.write_section("c", "x")
 
 
 def test_the_demo_shows_steps_and_explains_failures(

@@ -71,7 +71,7 @@ def explore(
     Without `others` only the clusters of the chosen method are made. With `linear`, a linear
     model's latents of the same particles, `clusters: auto` is the number of their states: a
     network's latents form no Gaussian states, and a mixture that finds its number of states by
-    itself cuts them into too many (docs/benchmarks.md, `ari_auto`).
+    itself cuts them into too many (docs/benchmarks/models.md).
     """
     counted = linear is not None and settings.clusters == "auto"
     if linear is not None and counted:

@@ -132,7 +132,7 @@ def _states(model: Path, settings: FitSettings) -> Findings:
     """Clusters of the linear model's latents, by the method that `analyze` takes too.
 
     Also where the network was better: by its own latents states are found less surely
-    (docs/benchmarks.md, `ari_auto`).
+    (docs/benchmarks/models.md).
     """
     wanted = AnalysisSettings(
         clusters=settings.clusters, umap=False, coordinate=False, seed=settings.seed

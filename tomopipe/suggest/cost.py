@@ -1,8 +1,9 @@
 """Rough cost of a run: time, memory and disk of each stage, from slopes that were measured.
 
-Times are the table of docs/benchmarks.md, "Cost against size" (`python -m benchmarks.scale`, one
-x86_64 core, 2026-11-30): seconds = start + a x 10^6 kept coefficients + b x 10^6 voxels (box^3).
-Memory and disk are those of docs/scale.md. Measured on small sets: far beyond them nothing was.
+Times are the table of docs/benchmarks/cost.md, "Cost against size" (`python -m benchmarks.scale`,
+one x86_64 core, 2026-11-30): seconds = start + a x 10^6 kept coefficients + b x 10^6 voxels
+(box^3). Memory and disk are those of docs/scale.md. Measured on small sets: far beyond them nothing
+was.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ LINEAR_ROUND = (0.0, 0.012, 1.50)  # of the linear model with K = 6 components
 TRAINING_EPOCH = (0.16, 4.014, 3.76)  # with its embedding, 256 x 3 decoder
 COMPONENTS_EXPONENT = 1.20  # seconds of a round over components
 MEASURED_COMPONENTS = 6
-# images a second of one core, from files to files, binning 2: docs/benchmarks.md, "Extraction"
+# images a second of one core, from files to files, binning 2: docs/benchmarks/cost.md, "Extraction"
 EXTRACT_IMAGES, EXTRACT_BOX = 576.0, 96
 
 START_SECONDS = 4.0  # of Python and torch, and reading of tables, of every job
@@ -121,7 +122,7 @@ def _statistics(coefficients: int) -> tuple[float, float]:
 
 
 def _extract_seconds(seen: Seen) -> float:
-    # boxes of 200 pixels take 2.1 times as long: docs/benchmarks.md
+    # boxes of 200 pixels take 2.1 times as long: docs/benchmarks/cost.md
     return seen.images / EXTRACT_IMAGES * max(1.0, seen.box / EXTRACT_BOX)
 
 

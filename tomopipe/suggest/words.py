@@ -128,7 +128,7 @@ def _costs(seen: Seen, costs: Sequence[Cost], cores: int) -> str:
     ]
     head = (
         f"Rough cost: {seen.coefficients:,} coefficients inside the dose mask, slopes of "
-        "docs/benchmarks.md"
+        "docs/benchmarks/cost.md"
     )
     foot = (
         "  Scaled from small sets on a CPU, for all particles; time shared evenly among the cores\n"
