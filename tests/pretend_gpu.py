@@ -1,7 +1,8 @@
 """A GPU that is none: tensors that say `cuda:0`, keep apart from the CPU's, and are computed there.
 
-What fails on a GPU and works on a CPU fails here, too: an operation on tensors of two devices, a
-tensor of the GPU given to numpy. Speed, precision, sums by atomics and memory are a CPU's.
+Two things that fail on a GPU and work on a CPU fail here, too: an operation on tensors of two
+devices, and a tensor of the GPU given to numpy. Speed, precision, sums by atomics, memory and the
+thread that makes batches ahead are not pretended.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch.utils._pytree import tree_flatten, tree_map, tree_map_only
 
 GPU = torch.device("cuda", 0)
 aten = torch.ops.aten
+_operations = [0]
 _MOVES = {aten._to_copy.default, aten.copy_.default}
 # their indices may lie on the CPU beside values on a GPU, as torch allows
 _INDEXED = {
@@ -23,6 +25,10 @@ _INDEXED = {
     aten.index_put_.default,
     aten._index_put_impl_.default,
 }
+
+
+# take no numbers of the CPU either
+_OF_TENSORS = {aten.cat.default, aten.stack.default}
 
 
 class OnGpu(torch.Tensor):
@@ -54,6 +60,10 @@ class OnGpu(torch.Tensor):
     @property
     def device(self) -> torch.device:  # type: ignore[override]
         return GPU
+
+    @property
+    def is_cuda(self) -> bool:  # type: ignore[override]
+        return True
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -95,6 +105,14 @@ class SparseOnGpu:
 
 class PretendGpu(TorchDispatchMode):
     """Sees what is made on the GPU from nothing or from the CPU's."""
+
+    def operations(self) -> int:
+        """How many operations on tensors of the GPU there were."""
+        return _operations[0] - self._before
+
+    def __enter__(self) -> PretendGpu:
+        self._before = _operations[0]
+        return super().__enter__()  # type: ignore[no-any-return]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return run(func, args, kwargs or {})
@@ -139,6 +157,7 @@ def run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     tensors = [x for x in tree_flatten((args, kwargs))[0] if isinstance(x, torch.Tensor)]
     mine = [x for x in tensors if isinstance(x, OnGpu)]
     device = kwargs.get("device")
+    _operations[0] += bool(mine)
     if mine and func not in _MOVES:
         _refuse_mixture(func, args, tensors)
     there = bool(mine) if device is None else torch.device(device).type == "cuda"
@@ -146,6 +165,9 @@ def run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         there = True  # zeros that autograd makes, where it believes its values are
     if func is aten.copy_.default:
         there = isinstance(args[0], OnGpu)
+    generator = kwargs.get("generator")
+    if there and isinstance(generator, torch.Generator):
+        raise RuntimeError("Expected a 'cuda' device type for generator but found 'cpu'")
     if device is not None:
         kwargs = kwargs | {"device": torch.device("cpu")}
     known = {id(x.raw): x for x in mine}
@@ -172,7 +194,8 @@ def _refuse_mixture(func: Any, args: Any, tensors: list[torch.Tensor]) -> None:
     if func in _INDEXED and isinstance(args[0], OnGpu):
         indices = [x for x in tree_flatten(args[1])[0] if isinstance(x, torch.Tensor)]
     for tensor in tensors:
-        if isinstance(tensor, OnGpu) or tensor.dim() == 0 or any(tensor is x for x in indices):
+        number = tensor.dim() == 0 and func not in _OF_TENSORS
+        if isinstance(tensor, OnGpu) or number or any(tensor is x for x in indices):
             continue
         raise RuntimeError(
             f"{func}: Expected all tensors to be on the same device, but found at least two "

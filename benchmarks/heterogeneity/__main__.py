@@ -20,6 +20,7 @@ import torch
 from benchmarks.heterogeneity.methods import METHODS, QUICK
 from benchmarks.heterogeneity.report import BOUNDS, HERE, write_report
 from benchmarks.heterogeneity.sets import SETS, SNR, STANDARD, source
+from benchmarks.heterogeneity.tables import SEEDS
 from tomopipe.io.atomic import read_json, write_json
 
 RESULTS = HERE / "results.json"
@@ -55,7 +56,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help=f"only {', '.join(QUICK)} and bounds")
     parser.add_argument("--sets", nargs="+", default=list(STANDARD), choices=SETS)
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
     parser.add_argument("--box", nargs="+", type=int, default=[32], choices=[32, 64])
     parser.add_argument("--noise", nargs="+", default=["high noise"], choices=list(SNR[source()]))
     parser.add_argument("--again", action="store_true", help="measure anew what is known already")

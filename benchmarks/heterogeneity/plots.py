@@ -11,7 +11,7 @@ matplotlib.use("Agg")
 import numpy as np
 from matplotlib import pyplot as plt
 
-from benchmarks.heterogeneity.report import Groups
+from benchmarks.heterogeneity.report import Groups, parts
 from benchmarks.heterogeneity.report import quality as measure
 
 _BOUNDS = {"oracle": ("black", "-"), "supervised": ("black", ":")}
@@ -32,14 +32,6 @@ def write_plots(groups: Groups, folder: Path) -> dict[str, str]:
         if seconds(part, colours, folder / f"seconds_{end}"):
             written[f"seconds_{end}"] = f"Quality against seconds, {source}, box {box}, {noise}"
     return written
-
-
-def parts(groups: Groups) -> dict[tuple[str, int, str], dict[str, dict[str, list[Any]]]]:
-    """Groups by source, box and noise, then set and method."""
-    out: dict[tuple[str, int, str], dict[str, dict[str, list[Any]]]] = {}
-    for (source, box, noise, name), methods in groups.items():
-        out.setdefault((source, box, noise), {})[name] = methods
-    return out
 
 
 def qualities(rows: list[Any]) -> list[float]:

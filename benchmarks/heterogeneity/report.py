@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.docs import DOCS, write_section
-from benchmarks.heterogeneity.sets import SETS, STANDARD
+from benchmarks.heterogeneity.sets import SETS
 
 HERE = Path(__file__).resolve().parents[1]
 Row = dict[str, Any]
 Groups = dict[tuple[Any, ...], dict[str, list[Row]]]
 BOUNDS = ("oracle", "supervised")
-NETWORKS = ("split from linear", "split alone", "reference")
-SEEDS = 3
-WARM = NETWORKS[0]
-# methods of the small tables, and what they are called there
-SHOWN = {
-    "default": "`fit` (the default)",
-    "linear": "the linear model alone",
-    "split from linear": "the network, from the linear model",
-    "split alone": "the network alone",
-    "reference": "tomoDRGN's objective",
-    "supervised": "bound: true labels of the other four fifths",
-    "oracle": "bound: true volumes",
-}
 
 # columns of the table and how they are written: digits
 COLUMNS = {
@@ -58,81 +45,14 @@ _TARGET = 0.95  # of the supervised bound's ARI or order
 def write_report(machine: str, rows: Sequence[Row]) -> None:
     """Put the tables between their markers in the docs, and the plots beside the pages."""
     from benchmarks.heterogeneity.plots import write_plots
+    from benchmarks.heterogeneity.tables import small_tables
 
     groups = grouped(related(rows))
     plots = write_plots(groups, DOCS / "benchmarks")
     pictures = "\n".join(f"![{alt}]({name})" for name, alt in plots.items())
     write_section("heterogeneity", f"{machine}\n\n{table(groups)}\n\n{pictures}")
-    write_section("heterogeneity summary", f"{small_tables(groups, told)}\n\n{coverage(groups)}")
-    write_section("heterogeneity volumes", small_tables(groups, drawn))
-    write_section("heterogeneity held out", predictions(groups))
-
-
-def small_tables(groups: Groups, said: Callable[[Sequence[Row]], str]) -> str:
-    """A table for each box and noise: what is `said` of each method on each of the usual sets."""
-    from benchmarks.heterogeneity.plots import parts
-
-    tables = []
-    for (source, box, noise), part in parts(groups).items():
-        sets = [name for name in STANDARD if name in part]
-        if source != "templates" or not sets:
-            continue
-        lines = [f"| box {box}, {noise} | {' | '.join(sets)} |", "|---|" + "--:|" * len(sets)]
-        for method, words in SHOWN.items():
-            cells = [said(part[name].get(method, [])) for name in sets]
-            lines += [f"| {words} | {' | '.join(cells)} |"] if any(cells) else []
-        tables.append("\n".join(lines))
-    return "\n\n".join(tables)
-
-
-def told(rows: Sequence[Row]) -> str:
-    """Mean ARI, or order of a motion, with the seconds that it took, and fewer seeds than usual."""
-    if not rows:
-        return ""
-    order = "spearman" in rows[0]
-    figures = [row["spearman"] if order else row.get("ari_auto", row["ari"]) for row in rows]
-    text = mean(figures, 3 if order else 2)
-    if "seconds" in rows[0]:
-        text += f" in {mean([row['seconds'] for row in rows], 0)} s"
-    return text + few(rows)
-
-
-def drawn(rows: Sequence[Row]) -> str:
-    """Mean FSC area of the particles' volumes."""
-    known = [row["fsc_area"] for row in rows if "fsc_area" in row]
-    return mean(known, 3) + few(rows) if known else ""
-
-
-def predictions(groups: Groups) -> str:
-    """Mean gain of networks over their linear model on held-out tilts, in standard errors too."""
-    lines = [f"| | {' | '.join(STANDARD)} |", "|---|" + "--:|" * len(STANDARD)]
-    for box, noise in dict.fromkeys((place[1], place[2]) for place in groups):
-        cells = []
-        for name in STANDARD:
-            methods = groups.get(("templates", box, noise, name), {})
-            known = [row for row in methods.get(WARM, []) if row.get("heldout_gain") is not None]
-            gain, errors = ([row[f"heldout_{k}"] for row in known] for k in ("gain", "sigmas"))
-            told = f"{np.mean(gain):+.3f} ({np.mean(errors):+.1f}){few(known)}" if known else ""
-            cells.append(told)
-        lines.append(f"| box {box}, {noise} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def mean(values: Sequence[float], digits: int) -> str:
-    """Mean as text."""
-    return f"{np.mean(values):.{digits}f}"
-
-
-def few(rows: Sequence[Row]) -> str:
-    """How many seeds there are, if they are fewer than usual."""
-    return "" if len(rows) >= SEEDS else f" ({len(rows)} {'seed' if len(rows) == 1 else 'seeds'})"
-
-
-def coverage(groups: Groups) -> str:
-    """How many runs of networks there are, of those of all sets, boxes, noises and seeds."""
-    places = [p for p in groups if p[0] == "templates" and p[3] in STANDARD]
-    measured = [len(groups[p].get(m, [])) for p in places for m in NETWORKS]
-    return f"Runs of networks: {sum(measured)} of {SEEDS * len(NETWORKS) * len(places)}."
+    for name, text in small_tables(groups).items():
+        write_section(name, text)
 
 
 def related(rows: Sequence[Row]) -> list[Row]:
@@ -175,6 +95,14 @@ def grouped(rows: Sequence[Row]) -> Groups:
     for row in sorted(rows, key=lambda r: r["method"] not in BOUNDS):
         groups.setdefault(place(row), {}).setdefault(row["method"], []).append(row)
     return dict(sorted(groups.items(), key=lambda item: (*item[0][:3], _order(item[0][3]))))
+
+
+def parts(groups: Groups) -> dict[tuple[str, int, str], dict[str, dict[str, list[Row]]]]:
+    """Groups by source, box and noise, then set and method."""
+    out: dict[tuple[str, int, str], dict[str, dict[str, list[Row]]]] = {}
+    for (source, box, noise, name), methods in groups.items():
+        out.setdefault((source, box, noise), {})[name] = methods
+    return out
 
 
 def _order(name: str) -> int:

@@ -74,8 +74,21 @@ def test_umap_places_all_particles_among_those_it_learns_from(states, monkeypatc
     assert adjusted_rand_score(truth, graph(z, points, 2, seed=0).labels) > 0.98
     # neighbours in the plot are neighbours in the latents; any plot of two states reaches apart
     trust, whole, apart = (trustworthiness(z, p) for p in (points, every, z[:, :1]))
-    print(trust, whole, apart)
     assert trust > (whole + apart) / 2
+
+
+def test_umap_places_particles_by_approximate_neighbours(monkeypatch):
+    """From 4,096 particles on neighbours are looked for by other means."""
+    rng = np.random.default_rng(10)
+    truth = rng.integers(0, 3, 5000)
+    z = 0.3 * rng.normal(size=(5000, 3)) + 3 * np.eye(3)[truth]
+    monkeypatch.setattr(latent, "EMBEDDED", 4200)
+    points = latent.umap_coordinates(z, neighbors=30, seed=0)
+    laid = evenly(5000, 4200)
+    placed = np.setdiff1d(np.arange(5000), laid)
+    centres = np.array([points[laid][truth[laid] == k].mean(axis=0) for k in range(3)])
+    nearest = np.linalg.norm(points[placed, None] - centres, axis=2).argmin(1)
+    assert (nearest == truth[placed]).mean() > 0.99
 
 
 @pytest.mark.parametrize("dimensions", [2, 20])

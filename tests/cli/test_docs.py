@@ -41,17 +41,28 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", text).lower().replace(" ", "-") for text in unlinked}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_to_pages_and_headings_that_exist(page: Path) -> None:
+def links(page: Path) -> list[str]:
+    """Where a page's links lead that lead to no other site."""
     text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
-    for target in re.findall(r"\]\(([^)\s]+)\)", text):
-        if re.match(r"[a-z]+:", target):
-            continue
+    found = re.findall(r"\]\(([^)\s]+)\)", text)
+    return [target for target in found if not re.match(r"[a-z]+:", target)]
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md"], ids=lambda page: page.name)
+def test_links_lead_to_pages_and_headings_that_exist(page: Path) -> None:
+    for target in links(page):
         file, _, anchor = target.partition("#")
         other = page.parent / file if file else page
         assert other.exists(), f"{page.name}: {target}"
         if anchor and other.suffix == ".md":
             assert anchor in anchors(other), f"{page.name}: {target}"
+
+
+def test_the_links_are_found() -> None:
+    assert "docs/benchmarks.md" in links(ROOT / "README.md")
+    assert "reconstruct.md#how-the-signal-falls" in links(ROOT / "docs" / "benchmarks.md")
+    assert "how-the-signal-falls" in anchors(ROOT / "docs" / "reconstruct.md")
+    assert sum(len(links(page)) for page in PAGES) > 100
 
 
 def test_the_commands_are_found() -> None:

@@ -22,6 +22,7 @@ MODULES = {
     "classes": "reconstruct/classes.py",
     "fit": "analysis/fit.py",
     "convergence": "analysis/convergence.py",
+    "agreement": "analysis/agreement.py",
 }
 
 

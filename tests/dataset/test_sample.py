@@ -41,7 +41,7 @@ def test_contrast_and_scale_are_of_all_tilts(
 
     monkeypatch.setattr(contrast, "_restored", noted)
     contrast.measure_contrast(series, 8)
-    monkeypatch.setattr(prepare, "_transform", noted)
-    prepare._scale(series, prepare._Job(8, True, 0.8, 1.0))
+    monkeypatch.setattr(prepare, "half_planes", noted)
+    prepare._scale(series, prepare.Job(8, True, 0.8, 1.0))
     assert [len(table) for table in seen] == [300, 2000]
     assert all(table["tilt"].nunique() == 41 for table in seen)

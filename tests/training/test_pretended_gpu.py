@@ -19,13 +19,15 @@ from tomopipe.config.reconstruct import ReconstructSettings
 from tomopipe.config.training import HeterogeneousSettings, HomogeneousSettings
 from tomopipe.io.atomic import read_json, read_parquet
 from tomopipe.io.mrc import read_volume
+from tomopipe.physics.grid import FourierGrid
 from tomopipe.reconstruct.consensus import consensus
 from tomopipe.reconstruct.particles import reconstruct
 from tomopipe.training.linear import fit_linear
 from tomopipe.training.neural import train_heterogeneous, train_homogeneous
+from tomopipe.training.statistics import Statistics
 
 # nothing is compiled: torch cannot pretend in compiled code
-SMALL = {"hidden": 16, "layers": 1, "epochs": 1, "compile": "off"}
+SMALL = {"hidden": 16, "layers": 1, "epochs": 1, "compile": "off", "dtype": "float32"}
 ENCODER = {"zdim": 2, "encoder_hidden": 8, "encoder_radius": 3}
 Work = Callable[[Path, str], None]
 
@@ -41,8 +43,9 @@ def both(work: Work, tmp_path: Path, monkeypatch) -> tuple[Path, Path]:
     torch.set_num_threads(1)  # sums in one order
     try:
         work(tmp_path / "cpu", "cpu")
-        with monkeypatch.context() as patch, pretend(patch):
+        with monkeypatch.context() as patch, pretend(patch) as mode:
             work(tmp_path / "gpu", "cuda:0")
+        assert mode.operations() > 100
     finally:
         torch.set_num_threads(threads)
     return tmp_path / "cpu", tmp_path / "gpu"
@@ -58,9 +61,15 @@ def test_the_pretence_refuses_what_a_gpu_refuses(monkeypatch):
         a = torch.zeros(3, 2, device=GPU)
         assert isinstance(a, OnGpu) and a.device == GPU
         assert (a + 1).device == GPU and a.cpu().device.type == "cpu"
-        for mixed in (lambda: a + torch.ones(3, 2), lambda: torch.ones(2)[a[0].long()]):
-            with pytest.raises(RuntimeError, match="same device"):
+        for mixed in (
+            lambda: a + torch.ones(3, 2),
+            lambda: torch.ones(2)[a[0].long()],
+            lambda: torch.stack([a.sum(), torch.ones(())]),
+            lambda: torch.randn(2, device=GPU, generator=torch.Generator()),
+        ):
+            with pytest.raises(RuntimeError, match="device"):
                 mixed()
+        assert (a + torch.ones(())).is_cuda  # a number of the CPU may stand beside it
         for taken in (a.numpy, lambda: np.asarray(a)):
             with pytest.raises(TypeError, match="numpy"):
                 taken()
@@ -70,8 +79,9 @@ def test_consensus(store, tmp_path, monkeypatch):
     def work(out: Path, device: str) -> None:
         consensus(store.path, out, device=torch.device(device))
 
+    folders = both(work, tmp_path, monkeypatch)
     for name in ("map", "half1"):
-        maps = (read_volume(p / f"{name}.mrc")[0] for p in both(work, tmp_path, monkeypatch))
+        maps = (read_volume(folder / f"{name}.mrc")[0] for folder in folders)
         np.testing.assert_allclose(*maps, atol=1e-5)
 
 
@@ -85,8 +95,12 @@ def test_reconstruction_with_a_symmetry(store, tmp_path, monkeypatch):
     np.testing.assert_allclose(*maps, atol=1e-5)
 
 
-@pytest.mark.parametrize("memory_gb", [None, 1e-3, 1e-6], ids=["exact", "packed", "on disk"])
-def test_linear(store, tmp_path, monkeypatch, memory_gb):
+@pytest.mark.parametrize("kept", ["exact", "packed", "on disk"])
+def test_linear(store, tmp_path, monkeypatch, kept):
+    exact = Statistics(store, FourierGrid(store.box), memory_gb=None, device="cpu")
+    memory_gb = {"exact": None, "packed": 0.75 * exact.bytes(16) / 1e9, "on disk": 1e-6}[kept]
+    seen = Statistics(store, FourierGrid(store.box), memory_gb=memory_gb, device="cpu")
+    assert (seen.packed, seen.spilled) == (kept != "exact", kept == "on disk")
     settings = LinearSettings(components=2, rounds=3, memory_gb=memory_gb)
 
     def work(out: Path, device: str) -> None:

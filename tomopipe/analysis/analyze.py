@@ -21,7 +21,7 @@ from tomopipe.errors import StateError
 from tomopipe.io.atomic import atomic_directory, fingerprint, read_json, write_json, write_parquet
 from tomopipe.models import Model, load_model
 
-STEP_FORMAT = 7
+STEP_FORMAT = 8
 
 
 def analyze(

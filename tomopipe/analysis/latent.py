@@ -17,7 +17,7 @@ from tomopipe.io.atomic import read_parquet
 Array = npt.NDArray[Any]
 
 FITTED = 20_000  # particles that clusters and curves are fitted to, at most: more tell no more
-EMBEDDED = 100_000  # particles that UMAP learns from, at most, and that it places at a time
+EMBEDDED = 100_000  # particles that UMAP lays out, at most, and that it places at a time
 _TREE_DIMENSIONS = 15  # beyond, a tree of neighbours is slower than all distances
 
 
@@ -242,9 +242,8 @@ def umap_coordinates(
     """Seeded UMAP of `(n, d)` points: `(n, dimensions)` float32.
 
     Of large sets `EMBEDDED` particles, evenly taken, are laid out and the others placed among
-    them: laying out a million takes an hour, placing them minutes. Sets of fewer than
-    `dimensions + 3` particles have no neighbourhoods to speak of; they get their first principal
-    components instead.
+    them, which is faster. Sets of fewer than `dimensions + 3` particles have no neighbourhoods to
+    speak of; they get their first principal components instead.
     """
     n = len(points)
     if n < dimensions + 3:
@@ -272,7 +271,8 @@ def umap_coordinates(
         result = np.empty((n, dimensions), dtype=np.float32)
         result[rows] = model.fit_transform(points[rows])
         others = np.setdiff1d(np.arange(n), rows)
-        for first in range(0, len(others), EMBEDDED):
-            part = others[first : first + EMBEDDED]
-            result[part] = model.transform(points[part])
+        # in equal parts: UMAP places few particles by other rules than many
+        for part in np.array_split(others, -(-len(others) // EMBEDDED) or 1):
+            if len(part):
+                result[part] = model.transform(points[part])
         return result
