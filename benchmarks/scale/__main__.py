@@ -19,8 +19,8 @@ from benchmarks.scale import analysis, bounded
 from benchmarks.scale.costs import (
     AXES,
     BASE,
-    PAPER,
     PARTS,
+    SCALED,
     Row,
     along,
     exponent,
@@ -29,6 +29,7 @@ from benchmarks.scale.costs import (
     parts_of,
 )
 from benchmarks.scale.measure import Cost
+from benchmarks.scale.sets import Size
 from tomopipe.reconstruct.falloff import MOST_IMAGES
 
 _MEANING = {
@@ -38,6 +39,14 @@ _MEANING = {
     "statistics": "linear: statistics",
     "round": "linear: a round",
     "epoch": "train: an epoch with its embedding",
+}
+# steps of a run: parts, and how often each is done by default
+_STEPS = {
+    "prepare": {"prepare": 1},
+    "prepare: falloff of the signal, two passes": {"falloff": 1},
+    "consensus": {"consensus": 1},
+    "linear model, 6 components, 30 rounds": {"statistics": 1, "round": 30},
+    "network, 10 epochs": {"epoch": 10},
 }
 
 
@@ -98,23 +107,41 @@ def _exponent_cell(rows: Sequence[Row], part: str, axis: str) -> str:
 
 
 def estimate(rows: Sequence[Row]) -> str:
-    """What a set of 10^6 particles would take, from the slopes; one core, and shared by 64."""
-    million = kept_coefficients(PAPER) / 1e6
+    """What large sets would take, from the slopes; one core, and shared by 64."""
+    kept = [kept_coefficients(size) / 1e9 for size in SCALED]
+    few, many = SCALED
     lines = [
-        f"Scaled, not measured: {PAPER.particles:,} particles x {PAPER.tilts} tilts, box "
-        f"{PAPER.box}, {million / 1e3:.0f} x 10^9 kept coefficients at 3 Å and 3 e/Å² a tilt, from "
-        "the slopes above.",
+        f"Scaled, not measured: {few.tilts} tilts, box {few.box}, 3 Å and 3 e/Å² a tilt "
+        f"({kept[0]:.2g} and {kept[1]:.2g} x 10^9 kept coefficients), from the slopes above.",
         "",
-        "| part | one core, hours | 64 processes of a core each, hours |",
-        "|---|--:|--:|",
+        f"| step | {few.particles:,} particles, one core | {many.particles:,}, one core | "
+        f"{many.particles:,}, 64 processes of a core each |",
+        "|---|--:|--:|--:|",
     ]
-    for part in PARTS:
-        start, per_coefficient, per_voxel = parts_of(rows, part)
-        images = PAPER.particles * PAPER.tilts
-        share = MOST_IMAGES / images if part == "falloff" else 1.0  # it looks at no more
-        seconds = start + per_coefficient * million * share + per_voxel * PAPER.box**3 / 1e6
-        lines.append(f"| {_MEANING[part]} | {seconds / 3600:.1f} | {seconds / 3600 / 64:.2f} |")
+    for name, parts in _STEPS.items():
+        first, second = (
+            sum(times * part_seconds(rows, part, size) for part, times in parts.items())
+            for size in SCALED
+        )
+        lines.append(f"| {name} | {said(first)} | {said(second)} | {said(second / 64)} |")
     return "\n".join(lines)
+
+
+def part_seconds(rows: Sequence[Row], part: str, size: Size) -> float:
+    """Seconds of one part at a size, from the slopes."""
+    start, per_coefficient, per_voxel = parts_of(rows, part)
+    images = size.particles * size.tilts
+    share = min(MOST_IMAGES / images, 1.0) if part == "falloff" else 1.0  # it looks at no more
+    million = kept_coefficients(size) / 1e6
+    return start + per_coefficient * million * share + per_voxel * size.box**3 / 1e6
+
+
+def said(seconds: float) -> str:
+    """Seconds, minutes or hours to two digits."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    value, unit = (seconds / 60, "min") if seconds < 6000 else (seconds / 3600, "h")
+    return f"{value:.1f} {unit}" if value < 10 else f"{value:.0f} {unit}"
 
 
 def bounded_table(costs: dict[str, Cost]) -> str:

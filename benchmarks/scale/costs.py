@@ -29,7 +29,8 @@ AXES: dict[str, list[int]] = {
 K, Z = 6, 8
 STEPS = ("prepare", "falloff", "consensus", "linear", "train")
 PARTS = ("prepare", "falloff", "consensus", "statistics", "round", "epoch")
-PAPER = Size(particles=1_000_000, tilts=41, box=96)
+# sets whose cost is told from the slopes
+SCALED = Size(particles=20_000, tilts=41, box=96), Size(particles=1_000_000, tilts=41, box=96)
 
 
 @dataclass(frozen=True)
