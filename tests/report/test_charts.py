@@ -91,9 +91,21 @@ def test_losses_above_the_axis_keep_their_value():
 
 def test_tomograms_that_are_not_shown_are_counted():
     names = pd.Series(np.repeat([f"t{i:03d}" for i in range(50)], 3))
-    drawn = figures.tomogram_counts(pd.concat([names, names[:90]]))
+    clusters = pd.Series(np.tile([0, 1, 0], 50))
+    twice, same = (pd.concat([s, s[:90]], ignore_index=True) for s in (names, clusters))
+    drawn = figures.per_tomogram(twice, same, ["a", "b"])
     assert "and 10 tomograms with 30 particles in all, not shown" in drawn
-    assert "not shown" not in figures.tomogram_counts(names[:60])
+    assert "not shown" not in figures.per_tomogram(names[:60], clusters[:60], ["a", "b"])
+
+
+def test_tomograms_are_named_or_counted():
+    few = pd.Series(np.repeat([f"t{i:03d}" for i in range(40)], 3))
+    assert "t039" in figures.tomogram_counts(few)
+    assert figures.tomogram_spread(few) is None
+    many = pd.Series(np.repeat([f"t{i:03d}" for i in range(50)], [3] * 45 + [4] * 5))
+    assert figures.tomogram_counts(many) is None
+    drawn = figures.tomogram_spread(many)
+    assert "<title>3: 45</title>" in drawn and "<title>4: 5</title>" in drawn
 
 
 def test_stacked_bars_hold_every_particle_once():

@@ -209,17 +209,26 @@ def per_tomogram(tomograms: pd.Series[Any], groups: pd.Series[Any], names: Seque
     )
 
 
-def tomogram_counts(tomograms: pd.Series[Any]) -> Markup:
-    """Particles of every tomogram, of many the fullest, and how many others."""
-    counts, note = _fullest(tomograms.astype(str).value_counts().sort_index().to_frame())
+def tomogram_counts(tomograms: pd.Series[Any]) -> Markup | None:
+    """Particles of every tomogram; None of more tomograms than a chart names."""
+    counts = tomograms.astype(str).value_counts().sort_index()
+    if len(counts) > _MOST_TOMOGRAMS:
+        return None
     return charts.stacked(
         [str(i) for i in counts.index],
-        counts.to_numpy().tolist(),
+        [[count] for count in counts.tolist()],
         ["particles"],
         [BLUE],
         title="Particles by tomogram",
-        note=note,
     )
+
+
+def tomogram_spread(tomograms: pd.Series[Any]) -> Markup | None:
+    """How full the tomograms are, where they are too many to be named; else None."""
+    counts = tomograms.astype(str).value_counts()
+    if len(counts) <= _MOST_TOMOGRAMS:
+        return None
+    return histogram(counts.to_numpy(), "particles in a tomogram", "tomograms")
 
 
 def _fullest(counts: pd.DataFrame) -> tuple[pd.DataFrame, str]:
@@ -267,4 +276,5 @@ __all__ = [
     "spectrum",
     "state_fsc",
     "tomogram_counts",
+    "tomogram_spread",
 ]

@@ -91,6 +91,8 @@ def dataset_section(dataset: DatasetRecord, uids: list[str]) -> DatasetSection:
     charts: list[Figure] = []
     if particles is not None:
         _add(charts, "Tilts per particle", particles, "n_images", "tilt images", "particles")
+        if spread := figures.tomogram_spread(particles["tomogram"]):
+            charts.append(("Particles by tomogram", spread))
     if images is not None:
         _add(charts, "Dose", images, "dose_e_per_A2", "accumulated dose (e⁻/Å²)", "images")
         _add(charts, "Defocus", images, "defocus_u_angstrom", "defocus U (µm)", "images", 1e-4)
