@@ -44,13 +44,7 @@ from tomopipe.training.splits import TiltSplit, hold_out, numpy_rng
 from tomopipe.training.state import RunState
 from tomopipe.training.stopping import judge, should_stop
 from tomopipe.training.verdict import latent_shift
-from tomopipe.training.warmstart import (
-    fit_subspace,
-    fixed_volumes,
-    learn_latents,
-    linear_latents,
-    warm_start_fingerprint,
-)
+from tomopipe.training.warmstart import fixed_volumes, warm_start, warm_start_fingerprint
 
 _VALIDATION = 4  # stream of random numbers
 
@@ -120,7 +114,7 @@ def train_heterogeneous(
     stop = partial(should_stop, rule=settings.stop)
     with run_state.held(group):
         if not run_state.record.is_file():
-            _warm_start(objective, place, settings, linear)
+            warm_start(objective, linear)
         run = _run(model, objective, place, run_state, end_of_epoch, stop)
         metrics = fit(run)
         model.eval()
@@ -135,19 +129,6 @@ def train_heterogeneous(
             publish(out, model, metrics, store, said | place.machine)
             run_state.put_away(out)
         group.barrier()
-
-
-def _warm_start(
-    objective: HeterogeneousObjective,
-    place: _Place,
-    settings: HeterogeneousSettings,
-    linear: Path | None,
-) -> None:
-    """Fit what a new model begins from: its subspace, its encoder to the linear latents."""
-    fit_subspace(objective.model, place.reader, place.split)
-    if linear and settings.linear_epochs and settings.encoder == "tilts":
-        goal = linear_latents(linear, place.store, settings.zdim)
-        learn_latents(objective.model, objective, goal)
 
 
 def train_homogeneous(

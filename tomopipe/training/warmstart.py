@@ -28,6 +28,19 @@ _SUBSPACE_PARTICLES = 10_000
 _ROUNDS = 20
 
 
+def warm_start(objective: HeterogeneousObjective, linear: Path | None) -> None:
+    """Fit what a new model begins from: its subspace, and its encoder to the linear latents.
+
+    `linear` is the folder of the linear model; without it the subspace alone is fitted.
+    """
+    model, reader = objective.model, objective.reader
+    fit_subspace(model, reader, objective.split)
+    settings = model.settings
+    if linear and settings.linear_epochs and settings.encoder == "tilts":
+        goal = linear_latents(linear, reader.store, settings.zdim)
+        learn_latents(model, objective, goal)
+
+
 def fixed_volumes(
     store: Store,
     *,
