@@ -31,6 +31,7 @@ from benchmarks.scale.costs import (
 from benchmarks.scale.measure import Cost
 from benchmarks.scale.sets import Size
 from tomopipe.reconstruct.falloff import MOST_IMAGES
+from tomopipe.report.provenance import duration
 
 _MEANING = {
     "prepare": "prepare",
@@ -123,7 +124,9 @@ def estimate(rows: Sequence[Row]) -> str:
             sum(times * part_seconds(rows, part, size) for part, times in parts.items())
             for size in SCALED
         )
-        lines.append(f"| {name} | {said(first)} | {said(second)} | {said(second / 64)} |")
+        lines.append(
+            f"| {name} | {duration(first)} | {duration(second)} | {duration(second / 64)} |"
+        )
     return "\n".join(lines)
 
 
@@ -134,14 +137,6 @@ def part_seconds(rows: Sequence[Row], part: str, size: Size) -> float:
     share = min(MOST_IMAGES / images, 1.0) if part == "falloff" else 1.0  # it looks at no more
     million = kept_coefficients(size) / 1e6
     return start + per_coefficient * million * share + per_voxel * size.box**3 / 1e6
-
-
-def said(seconds: float) -> str:
-    """Seconds, minutes or hours to two digits."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    value, unit = (seconds / 60, "min") if seconds < 6000 else (seconds / 3600, "h")
-    return f"{value:.1f} {unit}" if value < 10 else f"{value:.0f} {unit}"
 
 
 def bounded_table(costs: dict[str, Cost]) -> str:

@@ -271,8 +271,7 @@ def umap_coordinates(
         result = np.empty((n, dimensions), dtype=np.float32)
         result[rows] = model.fit_transform(points[rows])
         others = np.setdiff1d(np.arange(n), rows)
-        # in equal parts: UMAP places few particles by other rules than many
-        for part in np.array_split(others, -(-len(others) // EMBEDDED) or 1):
-            if len(part):
+        if len(others):  # in equal parts: UMAP places few particles by other rules than many
+            for part in np.array_split(others, -(-len(others) // EMBEDDED)):
                 result[part] = model.transform(points[part])
         return result

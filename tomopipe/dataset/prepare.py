@@ -104,22 +104,25 @@ def prepare(
         scale = _scale(images, job)
         packed = Packed(work, images["coefficient_count"].to_numpy(np.int64))
         _fill(work, packed, images, job, scale, settings.workers)
-        write_parquet(work / "particles.parquet", particles)
         images = images.assign(crc32=packed.checksums(), **NO_FALLOFF)
-        record = {
-            **_figures(particles, images, box, settings),
-            "scale": scale,
-            "bytes": packed.path.stat().st_size,
-            "source": key,
-        }
+        made = {"scale": scale, "bytes": packed.path.stat().st_size, "source": key}
+        record = _figures(particles, images, box, settings) | made
         (work / "falloff.json").unlink(missing_ok=True)  # of a run with other settings
         if measure is not None and settings.falloff:
             images = _with_falloff(Store(work, record, particles, images), measure)
-        write_parquet(work / "images.parquet", images)
-        # the same coefficients with another falloff are another store
-        falloff = fingerprint(*(images[name].to_numpy() for name in NO_FALLOFF))
-        write_sealed_json(work / "store.json", record | {"falloff": falloff})
+        _write_tables(work, record, particles, images)
         _put_in_place(work, packed, out)
+
+
+def _write_tables(
+    work: Path, record: dict[str, Any], particles: pd.DataFrame, images: pd.DataFrame
+) -> None:
+    """What stands beside the coefficients, its record last."""
+    write_parquet(work / "particles.parquet", particles)
+    write_parquet(work / "images.parquet", images)
+    # the same coefficients with another falloff are another store
+    falloff = fingerprint(*(images[name].to_numpy() for name in NO_FALLOFF))
+    write_sealed_json(work / "store.json", record | {"falloff": falloff})
 
 
 def _put_in_place(work: Path, packed: Packed, out: Path) -> None:
